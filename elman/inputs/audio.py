@@ -162,6 +162,8 @@ class AudioReader(Reader):
         stack, stride = s.frame_stack or (7 if conv else 3), s.frame_stride or (4 if conv else 3)
         size = s.feature_size or (CEPSTRA if s.features == "mfcc" else MELS)
         kind: Kind = s.features
+        if not clips[0].rate and (s.sample_rate or s.channel is not None):
+            raise ArgumentError("sample_rate and channel need audio, but the clips are features")
         if not clips[0].rate:
             kind, size, rate = "given", clips[0].width, 0
         index = SoundIndex(kind, size, rate, stack, stride, s.running_mean)

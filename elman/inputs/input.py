@@ -219,8 +219,6 @@ class Reader(ABC):
     def load(self, folder: Path) -> Input:
         """Return the input that `Input.save` wrote to a folder."""
 
-    # Only some kinds define these.
-
     def groups(self, items: Sequence[Any]) -> list[str] | None:
         """Return the group of each item, if groups must be held out together; otherwise None."""
         return None
@@ -373,8 +371,6 @@ class Input(ABC):
     def wide(self) -> str:
         """The features of the wide part, for messages."""
         return f"{self.features:,} features"
-
-    # Simpler models, for comparison.
 
     def sklearn_baselines(self, *, each: bool) -> str:
         """Return the names of the simpler models that need scikit-learn; "" for none.

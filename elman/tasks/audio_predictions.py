@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from elman.arguments import check_whole
 from elman.errors import ArgumentError
-from elman.tasks import Classifier, Transcriber, Translator
+from elman.tasks import Classifier, Tagger, Transcriber, Translator
 from elman.tasks.examples import ExampleTask
 from elman.tasks.prediction import Prediction, SearchOptions, label_cell
+
+if TYPE_CHECKING:
+    from elman.decode.transcript import Transcript
 
 Items = TypeVar("Items", bound=ExampleTask)
 
@@ -24,7 +27,7 @@ class OfAudio(Prediction[Items]):
     """The base class of the options of predictions for audio files."""
 
     reads = "audio"
-    kinds = (".csv", ".tsv", ".jsonl")
+    kinds: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".jsonl")
 
     def lines(self, model: Items, text: str) -> Iterator[str]:
         """Yield the predictions for an audio file, or for all of a folder or a manifest."""
@@ -80,6 +83,35 @@ class AudioTexts(SearchOptions, OfAudio[Translator]):
 
     def _answers(self, model: Translator, items: list[Any], *, lists: bool) -> Iterable[tuple[str]]:
         return zip(model.predict(items, search=self.search()), strict=True)
+
+
+@dataclass(kw_only=True)
+class AudioTags(OfAudio[Tagger]):
+    """The tags of audio files, as spans of equal tags."""
+
+    kinds = (".jsonl",)
+    columns = ("line", "path", "spans")
+
+    def _lines(self, model: Tagger, item: Any) -> Iterator[str]:
+        for start, end, tag in self._spans(model, item):
+            yield f"{start:9.2f} {end:9.2f}  {tag}"
+
+    def _answers(
+        self, model: Tagger, items: list[Any], *, lists: bool
+    ) -> Iterator[tuple[list[tuple[float, float, str]]]]:
+        for item in items:
+            yield (self._spans(model, item),)
+
+    def _spans(self, model: Tagger, item: Any) -> list[tuple[float, float, str]]:
+        """Return start and end in seconds and the tag of each span, without the background."""
+        from elman.decode.events import events_of
+
+        tags = model.predict([item])[0]
+        frame = model.input_.seconds(item) / max(1, len(tags))
+        found = events_of(tags, model.background)
+        return [
+            (round(one.begin * frame, 3), round(one.end * frame, 3), one.label) for one in found
+        ]
 
 
 @dataclass(kw_only=True)
@@ -141,10 +173,20 @@ class SpeechTexts(SpeechOptions, OfAudio[Transcriber]):
     times: bool = False
     """Speech: print each word with its start and end in seconds and its confidence."""
 
-    def _lines(self, model: Transcriber, item: Any) -> Iterator[str]:
+    def lines(self, model: Transcriber, text: str) -> Iterator[str]:
+        """Yield the transcripts of an audio file, or of all of a folder or a manifest."""
         if self.k is not None:
             check_whole(self.k, "k", least=1)
-        (best,) = model.transcribe([item], **self.given(self.k or 1))
+        if self.k is not None and self.times:
+            raise ArgumentError("times are those of the best transcript; omit k")
+        found = model.transcribe(Path(text), **self.given(self.k or 1))
+        names = model.names(Path(text)) if len(found) > 1 else [""]
+        for name, best in zip(names, found, strict=True):
+            for line in self._shown(best):
+                yield f"{name}: {line}" if name else line
+
+    def _shown(self, best: list[Transcript]) -> Iterator[str]:
+        """Yield the best transcripts of a clip, or the words of the best one."""
         if self.times:
             for word in best[0].words:
                 yield f"{word.start:9.2f} {word.end:9.2f} {word.confidence:7.1%}  {word.text}"

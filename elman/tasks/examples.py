@@ -104,23 +104,21 @@ class ExampleTask(InputSettings, Task):
     # Training.
 
     def _job(self, request: Request, fabric: Fabric) -> Job:
-        from elman.inputs.kinds import find_kinds
         from elman.train.fabric import on_first
 
-        kinds = find_kinds(self, request.data["train"], self.usual_input)
-        parts, learned, target = on_first(fabric, lambda: self._prepare(kinds, request))
+        parts, learned, target = on_first(fabric, lambda: self._prepare(request))
         self.described = parts.described
         self._build(learned, target)
         if request.begins:
             self._start_network()
         return self._batches(parts, fabric)
 
-    def _prepare(
-        self, kinds: list[str], request: Request
-    ) -> tuple[Parts[Examples], Input, AnyTarget]:
+    def _prepare(self, request: Request) -> tuple[Parts[Examples], Input, AnyTarget]:
         """Read the data, hold out a part, and learn or load the input and the target."""
+        from elman.inputs.kinds import find_kinds
         from elman.tasks.parts import check_same, read_parts
 
+        kinds = find_kinds(self, request.data["train"], self.usual_input)
         reader, kind = self._reader(kinds), self._target_kind()
         reader.show = request.show
         column, before = kind.column(self), request.before

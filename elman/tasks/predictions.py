@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from elman.arguments import check_whole
 from elman.errors import ArgumentError
 from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator
-from elman.tasks.audio_predictions import AudioLabels, AudioTexts, SpeechTexts
+from elman.tasks.audio_predictions import AudioLabels, AudioTags, AudioTexts, SpeechTexts
 from elman.tasks.examples import ExampleTask
 from elman.tasks.prediction import Answer, Prediction, SearchOptions, Table, label_cell
 
@@ -241,6 +241,7 @@ PREDICTIONS: dict[str, type[Prediction[Any]]] = {
     "tagger of recordings": RecordingTags,
     "translator of recordings": RecordingTexts,
     "classifier of audio": AudioLabels,
+    "tagger of audio": AudioTags,
     "translator of audio": AudioTexts,
     "transcriber": SpeechTexts,
 }

@@ -165,6 +165,15 @@ class Transcriber(TranscriberSettings, ExampleTask):
         else:
             yield from ((n, 0.0, item) for n, item in enumerate(self.items(audio)))
 
+    def names(self, audio: Data) -> list[str]:
+        """Return the path of each clip, in the order of `transcribe`."""
+        from elman.inputs.audio import AudioReader
+
+        reader = self.input_.reader
+        assert isinstance(reader, AudioReader)
+        found = reader.clips(audio, self.target_.column(self))
+        return [str(clip.source) for clip, _, _ in found]
+
     def stream(
         self,
         *,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -178,7 +179,7 @@ def test_noise_has_the_signal_to_noise_ratio_that_is_set():
     assert max(ratios) - min(ratios) > 10
 
 
-def test_frames_are_tagged_by_a_table_of_spans(tmp_path):
+def test_frames_are_tagged_by_a_table_of_spans(tmp_path, capsys):
     draw = np.random.default_rng(0)
     spans = ["path,start,end,label"]
     (tmp_path / "wavs").mkdir()
@@ -200,6 +201,18 @@ def test_frames_are_tagged_by_a_table_of_spans(tmp_path):
     tags = model.predict([str(tmp_path / "wavs/0.wav")])[0]
     assert len(tags) == 98
     assert {"beep", "none"} == set(tags)
+    model.save(tmp_path / "run")
+    file = str(tmp_path / "wavs/0.wav")
+    capsys.readouterr()
+    assert main(["predict", str(tmp_path / "run"), file]) == 0
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    out = tmp_path / "tags.jsonl"
+    assert main(["predict", str(tmp_path / "run"), "--file", file, "--out", str(out)]) == 0
+    (row,) = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [[float(a), float(b), tag] for a, b, tag in shown] == [
+        [round(a, 2), round(b, 2), tag] for a, b, tag in row["spans"]
+    ]
+    assert row["path"] == file
 
 
 def test_bad_files_are_named_or_skipped(tmp_path, capsys):
