@@ -597,7 +597,7 @@ def test_whole_conversations_are_held_out() -> None:
     talks = [[f"a{n}", f"b{n}", f"c{n}", f"d{n}"] for n in range(20)]
     model = elman.Translator(**{**SETTINGS, "kind": "dialogue", "validation_fraction": 0.2})
     request = Request({"train": (talks, None)}, None, None, None, False)
-    parts, *_ = model._prepare(["text"], request)
+    parts, *_ = model._prepare(request)
     train, held = ({text[1:] for text in part.targets} for part in parts.data.values())
     assert not train & held
     assert len(held) == 4
