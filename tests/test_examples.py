@@ -147,7 +147,6 @@ def test_glucose_and_prices_are_forecast(
     assert "Error by steps ahead" in (tmp_path / "model" / "report.html").read_text()
 
 
-@pytest.mark.learns
 def test_tones_are_recognised_in_files_and_live(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

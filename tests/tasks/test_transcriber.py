@@ -44,7 +44,6 @@ def fitted(request) -> elman.Transcriber:
     return transcriber(**DECODERS[request.param]).fit(SOUNDS, TEXTS)
 
 
-@pytest.mark.learns
 def test_sentences_are_written_down(fitted):
     sounds, texts = sentences(60, seed=2)
     scores = fitted.evaluate(sounds, texts)
