@@ -49,10 +49,12 @@ def open_sound(
 
 def rate_of(model: ExampleTask) -> int:
     """Return the sample rate of a model; raise an ArgumentError if it reads features."""
-    rate = model.input_.facts().get("sample_rate")
-    if rate is None:
+    from elman.inputs.audio import Audio
+
+    learned = model.input_
+    if not isinstance(learned, Audio) or not learned.index.rate:
         raise ArgumentError("this model reads features that were computed elsewhere, not samples")
-    return int("".join(filter(str.isdigit, str(rate))))
+    return learned.index.rate
 
 
 def _raw_chunks(file: BinaryIO, rate: int) -> Iterator[NDArray[Any]]:

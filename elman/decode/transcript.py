@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from elman.decode.align import Word, words_of
 from elman.decode.hypotheses import Hypothesis
-from elman.encode.text import NO_SPACE_BEFORE, UNKNOWN, Vocabulary
+from elman.encode.text import NO_SPACE_BEFORE, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def pieces_of(vocabulary: Vocabulary) -> list[str]:
 def text_of_tokens(vocabulary: Vocabulary, tokens: Sequence[int]) -> str:
     """Return the text of tokens, without spaces at its ends and without unknown tokens."""
     known = [token for token in tokens if token not in (vocabulary.end, vocabulary.unknown)]
-    return " ".join(vocabulary.decode(known).replace(UNKNOWN, "").split(" ")).strip()
+    return vocabulary.decode(known).strip()
 
 
 def words_in(found: Hypothesis, pieces: Sequence[str]) -> list[Word]:

@@ -289,9 +289,8 @@ class FrameStream:
         if self._resampler is not None:
             self._resampler = self._new_resampler()
             again = self._resampler.resample_chunk(history)
-            before = (
-                taken - begin * rate // self._rate
-            )  # exact, as begin is a multiple of the period
+            # The division is exact, because `begin` is a multiple of the period.
+            before = taken - begin * rate // self._rate
             self._held, self._late = again[before:], max(0, before - len(again))
         self._history, self._begin, self._given, self._taken = history, begin, given, taken
         self._frames(pending)

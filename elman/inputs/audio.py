@@ -24,9 +24,8 @@ from elman.inputs.live_audio import LiveAudio
 from elman.inputs.settings import InputSettings
 from elman.manifest import SERIES, read_index, write_json
 from elman.read.audio import SLOWEST, Clip
-from elman.read.audio_source import AudioLayout, AudioSource
+from elman.read.audio_source import AudioLayout, AudioSource, clip_of
 from elman.read.examples import Examples
-from elman.read.files import is_path
 from elman.read.rows import Rejects
 from elman.report.progress import reading_bar
 from elman.report.terminal import counted
@@ -174,8 +173,8 @@ class AudioReader(Reader):
         """Return the clip of a cell; its frames, too, once the features are known."""
         if isinstance(cell, Sound):
             return cell
-        source = AudioSource([], None, self.layout(TargetColumn(None, ""), labelled=False))
-        clip = source.clip(self.folder / cell if is_path(cell) else cell, place)
+        layout = self.layout(TargetColumn(None, ""), labelled=False)
+        clip = clip_of(cell, place, layout, self.folder)
         return clip if self.index is None else compute(clip, self.index, place)
 
     def given(self, data: Any, like: Input, target: TargetColumn) -> list[Sound]:
@@ -355,8 +354,9 @@ class Audio(Input):
                 f"{min(seconds):.2f} to {max(seconds):.2f} s each; {shown}, read at "
                 f"{self.index.rate:,} Hz"
             )
-        for what in ("silent", "clipped"):
-            names = [one.clip.name for one in sounds if getattr(one, f"is_{what}")]
+        silent = [one.clip.name for one in sounds if one.is_silent]
+        clipped = [one.clip.name for one in sounds if one.is_clipped]
+        for what, names in (("silent", silent), ("clipped", clipped)):
             if names:
                 more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
                 notes.append(f"{what} clips: {', '.join(names[:NAMED])}{more}")

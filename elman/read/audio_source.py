@@ -87,7 +87,7 @@ class AudioSource:
         spans: bool = False,
         lenient: bool = False,
     ) -> None:
-        self.layout, self.skipped = layout, 0
+        self.layout = layout
         self.notes: list[str] = []
         self._base, self._spans = Path(), None
         self._rows: Rows | None = None
@@ -141,9 +141,8 @@ class AudioSource:
                 f"{path}: has no audio file, only files such as {files[0].name}; expected WAV, "
                 "FLAC, OGG or MP3, or a manifest (CSV or JSONL) with their paths"
             )
-        self.skipped = len(files) - len(found)
-        if self.skipped:
-            self.notes.append(f"{path}: {self.skipped:,} files that are not audio are skipped")
+        if skipped := len(files) - len(found):
+            self.notes.append(f"{path}: {skipped:,} files that are not audio are skipped")
         if not labelled:
             return found
         flat = next((f for f in found if len(f.relative_to(path).parts) < 2), None)
@@ -160,11 +159,6 @@ class AudioSource:
         """The files of the source: manifests, or the audio files of a folder."""
         tables = (self._spans.file,) if self._spans is not None and self._spans.file else ()
         return (*(self._audio or (self._rows.files if self._rows else ())), *tables)
-
-    @property
-    def columns(self) -> list[str]:
-        """The columns that are read."""
-        return [] if self._rows is None else self._rows.columns
 
     @property
     def total_bytes(self) -> int:
@@ -196,29 +190,12 @@ class AudioSource:
             target = rest.pop(0) if len(rest) > len(self._times) else None
             times = dict(zip(self._times, rest, strict=True))
             try:
-                clip = self.clip(cell, place)
+                clip = clip_of(cell, place, self.layout, self._base)
                 clip = cut_clip(clip, times.get("start"), times.get("end"), place)
             except DataError as error:
                 yield Row(place, error)
                 continue
             yield Row(place, (clip, target if spans is None else spans(clip)))
-
-    def clip(self, cell: object, place: str) -> Clip:
-        """Return the clip of a cell: a path, an array, or a pair of samples and their rate."""
-        layout = self.layout
-        if isinstance(cell, Clip):
-            return cell
-        if is_path(cell):
-            if not str(cell):
-                raise DataError(f"{place}: column {layout.column!r} is empty, expected a path")
-            path = self._base / cell
-            return open_file(path, place, channel=layout.channel, size=layout.size)
-        rate: Any = layout.rate
-        if isinstance(cell, tuple) and len(cell) == 2 and np.ndim(cell[1]) == 0:
-            cell, rate = cell
-        if not isinstance(cell, np.ndarray | list | tuple) and not hasattr(cell, "__array__"):
-            raise DataError(f"{place}: expected a path or an array, got {type(cell).__name__}")
-        return open_array(np.asarray(cell), rate, place, channel=layout.channel)
 
     def _raw(self, advance: Advance) -> Iterator[Row]:
         if self._rows is not None:
@@ -228,6 +205,32 @@ class AudioSource:
             advance(size_of(file))
             label = () if self.layout.target is None else (file.parent.name,)
             yield Row(str(file), (file, *label))
+
+
+def clip_of(cell: object, place: str, layout: AudioLayout, folder: Path) -> Clip:
+    """Return the clip of a cell: a path, an array, or a pair of samples and their rate.
+
+    Args:
+        cell: the cell.
+        place: where it was read, for messages.
+        layout: how clips are read.
+        folder: folder to which a relative path refers.
+
+    Raises:
+        DataError: the clip cannot be read.
+    """
+    if isinstance(cell, Clip):
+        return cell
+    if is_path(cell):
+        if not str(cell):
+            raise DataError(f"{place}: column {layout.column!r} is empty, expected a path")
+        return open_file(folder / cell, place, channel=layout.channel, size=layout.size)
+    rate: Any = layout.rate
+    if isinstance(cell, tuple) and len(cell) == 2 and np.ndim(cell[1]) == 0:
+        cell, rate = cell
+    if not isinstance(cell, np.ndarray | list | tuple) and not hasattr(cell, "__array__"):
+        raise DataError(f"{place}: expected a path or an array, got {type(cell).__name__}")
+    return open_array(np.asarray(cell), rate, place, channel=layout.channel)
 
 
 def is_clips(given: object, column: str) -> bool:

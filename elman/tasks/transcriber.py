@@ -200,13 +200,11 @@ class Transcriber(TranscriberSettings, ExampleTask):
             ArgumentError: the model reads in both directions.
         """
         from elman.decode.endpoints import Endpoints
-        from elman.decode.hypotheses import SpeechSearch
         from elman.live.transcription import LiveTranscript, LiveTranscription
 
         check_kind(endpoints, (Endpoints,), "endpoints")
-        search, scorer = self._scorer(search, language_model, phrases, words)
+        settings, scorer = self._scorer(search, language_model, phrases, words)
         network, target = self.model.eval(), self.transcripts
-        settings = search or SpeechSearch()
 
         def begin() -> tuple[Any, LiveTranscript]:
             live = target.search(network, settings, scorer)
@@ -290,7 +288,7 @@ class Transcriber(TranscriberSettings, ExampleTask):
         language_model: str | Path | LanguageModel | None,
         phrases: Given | None,
         words: Iterable[str] | None,
-    ) -> tuple[SpeechSearch | None, Scorer[Any] | None]:
+    ) -> tuple[SpeechSearch, Scorer[Any] | None]:
         """Return the settings of a search, and what is added to its scores."""
         from elman.decode.fusion import fuse
         from elman.decode.hypotheses import SpeechSearch
@@ -298,11 +296,7 @@ class Transcriber(TranscriberSettings, ExampleTask):
         from elman.decode.ngram_file import read_arpa
 
         check_kind(search, (SpeechSearch,), "search")
-        given = (language_model, phrases, words)
-        if search is None and any(one is not None for one in given):
-            search = SpeechSearch()
-        if search is None:
-            return None, None
+        search = search or SpeechSearch()
         if isinstance(phrases, str) or isinstance(words, str):
             raise ArgumentError("phrases and words must be lists, got a text")
         pieces, boosts = self.transcripts.pieces, None
