@@ -90,6 +90,7 @@ def transcripts(folder: Path, settings: Settings) -> Facts:
         "seed": settings["seed"],
         "WER": scores["WER"],
         "CER": scores["CER"],
+        "validation": model.metrics["model"]["validation"]["WER"],
         "baseline": model.metrics["baseline"]["test"]["WER"],
         "parameters": sum(p.numel() for p in model.model.parameters()),
         "minutes": minutes,

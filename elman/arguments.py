@@ -56,6 +56,14 @@ def list_of_argument(value: Any, name: str, of: str) -> list[Any]:
     return list(value)
 
 
+def texts_of_argument(value: Any, name: str) -> list[str]:
+    """Return an iterable of strings as a list; raise an ArgumentError for anything else."""
+    return [
+        text_of_argument(text, f"{name}[{n}]")
+        for n, text in enumerate(list_of_argument(value, name, "strings"))
+    ]
+
+
 def check_whole(value: object, name: str, *, least: int | None = None) -> None:
     """Raise an ArgumentError unless the value is a whole number, at least `least`."""
     if not isinstance(value, Integral) or isinstance(value, bool):

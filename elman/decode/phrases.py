@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from elman.arguments import check_number
 from elman.decode.characters import CharacterScorer, Spelling, spelled
 from elman.decode.prefixes import Integers
 from elman.decode.scorers import Floats
@@ -82,6 +83,7 @@ class Phrases(CharacterScorer):
             self._nodes[ROOT].children[" "] = BOUNDARY
         self._spaced = spelling.spaced
         for text, boost in zip(texts, phrases.values(), strict=True):
+            check_number(boost, f"the boost of {text!r}")
             if not isfinite(boost):
                 raise ArgumentError(f"the boost of {text!r} must be finite, got {boost}")
             self._add(text, boost * len(text.split()))

@@ -163,7 +163,7 @@ class SoundIndex:
         mean = first if mean is None else mean
         if not self.adapts or not len(frames):
             return frames, mean
-        x = torch.from_numpy(np.asarray(frames, dtype=np.float32))[None]
+        x = torch.tensor(np.asarray(frames))[None]  # a copy, as cached frames are read-only
         decay = x.new_full((1, 1, self.size), MEMORY)
         means, last = linear_recurrence(decay, (1 - MEMORY) * x, torch.from_numpy(mean)[None])
         return (x - means + torch.from_numpy(first))[0].numpy(), last[0].numpy()

@@ -1,6 +1,7 @@
 """Random variations of sounds for training.
 
-    speed   the clip is played faster or slower, by a factor of up to 1 + speed     (waveform)
+    speed   the clip is played faster or slower, by a factor of up to 1 + speed     (waveform;
+            features that were computed elsewhere are interpolated)
     gain    it is louder or softer, by up to `gain` dB                              (waveform)
     shift   it begins earlier or later, by up to `shift` seconds                    (waveform)
     noise   a part of a noise clip is added, `snr` to `snr` + 20 dB softer          (waveform)
@@ -58,6 +59,10 @@ class SoundAugment:
         index, frames, offset, pace = steps.index, np.asarray(steps.frames), 0.0, 1.0
         if self._of_waves and index.rate and steps.clip is not None:
             frames, offset, pace = self._changed(steps, draw)
+        elif self.speed and not index.rate:
+            changed, faster = self._resampled(frames, draw)
+            if index.count(len(changed)):
+                frames, pace = changed, faster
         frames, _ = index.adapted(frames, None)
         if self.masks:
             frames = self._masked(frames, np.array(index.mean, dtype=np.float32), draw)
@@ -84,6 +89,16 @@ class SoundAugment:
         if not index.count(len(frames)):  # too short after the change
             return np.asarray(steps.frames), 0.0, 1.0
         return frames, offset / pace, pace
+
+    def _resampled(self, frames: Floats, draw: np.random.Generator) -> tuple[Floats, float]:
+        """Return frames (T', F) that are interpolated between frames (T, F), and their speed."""
+        pace = float(draw.uniform(1 - self.speed, 1 + self.speed))
+        last = len(frames) - 1
+        at = np.arange(int(last / pace) + 1) * pace
+        low = at.astype(np.int64).clip(0, max(0, last - 1))
+        share = (at - low).astype(np.float32)[:, None]
+        found: Floats = frames[low] + share * (frames[np.minimum(low + 1, last)] - frames[low])
+        return found, pace
 
     def _noise(self, x: Floats, rate: int, draw: np.random.Generator) -> Floats:
         """Return noise (N,) for samples x (N,), at a random signal-to-noise ratio."""

@@ -29,13 +29,8 @@ from elman.read.examples import Examples
 from elman.read.rows import Rejects
 from elman.report.progress import reading_bar
 from elman.report.terminal import counted
-from elman.report.window_statistics import (
-    FOREST,
-    REGRESSION,
-    Windows,
-    by_forest,
-    by_regression,
-)
+from elman.report.window_statistics import AUDIO_REGRESSION as REGRESSION
+from elman.report.window_statistics import FOREST, Windows, by_forest, by_regression
 from elman.settings import dialect_of
 
 USUAL_RATE = 16_000  # highest sample rate that is chosen by default, enough for speech
@@ -163,6 +158,8 @@ class AudioReader(Reader):
         kind: Kind = s.features
         if not clips[0].rate and (s.sample_rate or s.channel is not None):
             raise ArgumentError("sample_rate and channel need audio, but the clips are features")
+        if not clips[0].rate and s.features != "log-mel":
+            raise ArgumentError(f"features={s.features} needs audio, but the clips are features")
         if not clips[0].rate:
             kind, size, rate = "given", clips[0].width, 0
         index = SoundIndex(kind, size, rate, stack, stride, s.running_mean)
@@ -295,12 +292,12 @@ class Audio(Input):
             noise = [row.values[0] for row in rows if isinstance(row.values, tuple)]  # type: ignore[misc]
             if not noise:
                 raise DataError(f"{s.noise}: has no audio file that can be read")
-        if not self.index.rate and (s.speed or s.gain or s.shift or noise):
+        if not self.index.rate and (s.gain or s.shift or noise):
             raise ArgumentError(
-                "speed, gain, shift and noise change samples, but the clips are features; set "
-                "masks only"
+                "gain, shift and noise change samples, but the clips are features; set masks and "
+                "speed only"
             )
-        speed, gain, shift = USUAL if self.index.rate else (0.0, 0.0, 0.0)
+        speed, gain, shift = USUAL if self.index.rate else (USUAL[0], 0.0, 0.0)
         changes = (
             speed if s.speed is None else s.speed,
             gain if s.gain is None else s.gain,
@@ -389,7 +386,10 @@ class Audio(Input):
     ) -> list[Probabilities]:
         """Return the probabilities of two models of the statistics of cepstral coefficients."""
         known, parts = self._cepstra(train), {n: self._cepstra(one) for n, one in others.items()}
-        found = [fit(known, targets, parts, classes) for fit in (by_forest, by_regression)]
+        found = [
+            by_forest(known, targets, parts, classes),
+            by_regression(known, targets, parts, classes, audio=True),
+        ]
         return [one for one in found if one is not None]
 
     def _cepstra(self, part: Examples) -> Windows:

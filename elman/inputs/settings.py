@@ -113,8 +113,7 @@ class AudioSettings:
     """Audio: masked bands of features and stretches of time in each training clip (SpecAugment);
     None for 1."""
     speed: float | None = None
-    """Audio: largest relative change of the speed in training; None for 0.1, or 0 for features
-    that were computed elsewhere."""
+    """Audio: largest relative change of the speed in training; None for 0.1."""
     gain: float | None = None
     """Audio: largest change of the level in training, in decibels; None for 6, or 0 for features
     that were computed elsewhere."""
@@ -142,6 +141,8 @@ class AudioSettings:
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise ArgumentError(f"{name} must be at least 0, got {value}")
+        if self.noise is None and self.noise_snr != AudioSettings.noise_snr:
+            raise ArgumentError("noise_snr needs noise, a folder with clips of noise")
         if not -100 <= self.noise_snr <= 100:
             raise ArgumentError(f"noise_snr must be in -100..100 dB, got {self.noise_snr}")
         if self.convolution and self.frame_stack not in (None, 7):

@@ -44,7 +44,7 @@ class Clip:
     """A part of a file or of an array, of which only the header has been read.
 
     Attributes:
-        name: name for reports.
+        name: name for reports, with the seconds of a part.
         source: a file, samples (N,) or (N, C), or features (T, F).
         rate: samples per second; 0 for features.
         first, last: the part, in samples or frames.
@@ -64,6 +64,11 @@ class Clip:
     def seconds(self) -> float:
         """The duration in seconds; 0 for features."""
         return (self.last - self.first) / self.rate if self.rate else 0.0
+
+    @property
+    def label(self) -> str:
+        """The path of the file with the part, or the name of the array."""
+        return str(self.source.parent / self.name) if isinstance(self.source, Path) else self.name
 
     def __len__(self) -> int:
         return self.last - self.first
@@ -200,7 +205,8 @@ def cut_clip(clip: Clip, start: object, end: object, place: str) -> Clip:
             f"{times[0]:g} and {times[1]:g}"
         )
     first, last = (round(time * clip.rate) for time in times)
-    return clip.part(first, min(max(last, first + 1), len(clip)))
+    part = clip.part(first, min(max(last, first + 1), len(clip)))
+    return replace(part, name=f"{clip.name} [{times[0]:.2f}-{times[1]:.2f} s]")
 
 
 def read_blocks(clip: Clip, place: str) -> Iterator[Floats]:

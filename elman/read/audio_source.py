@@ -15,7 +15,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -226,11 +226,18 @@ def clip_of(cell: object, place: str, layout: AudioLayout, folder: Path) -> Clip
             raise DataError(f"{place}: column {layout.column!r} is empty, expected a path")
         return open_file(folder / cell, place, channel=layout.channel, size=layout.size)
     rate: Any = layout.rate
-    if isinstance(cell, tuple) and len(cell) == 2 and np.ndim(cell[1]) == 0:
+    if is_pair(cell):
         cell, rate = cell
     if not isinstance(cell, np.ndarray | list | tuple) and not hasattr(cell, "__array__"):
         raise DataError(f"{place}: expected a path or an array, got {type(cell).__name__}")
     return open_array(np.asarray(cell), rate, place, channel=layout.channel)
+
+
+def is_pair(cell: object) -> TypeGuard[tuple[Any, Any] | list[Any]]:
+    """Return whether a cell has samples (N,) or (N, channels) and their rate."""
+    if not isinstance(cell, list | tuple) or len(cell) != 2 or np.ndim(cell[1]) != 0:
+        return False
+    return isinstance(cell[0], list | tuple) or hasattr(cell[0], "__array__")
 
 
 def is_clips(given: object, column: str) -> bool:
@@ -240,8 +247,8 @@ def is_clips(given: object, column: str) -> bool:
     """
     if isinstance(given, list | tuple) and given:
         first = given[0]
-        pair = isinstance(first, tuple) and len(first) == 2 and isinstance(first[0], np.ndarray)
-        return isinstance(first, Clip) or pair or (is_path(first) and is_audio(Path(first)))
+        known = isinstance(first, Clip) or is_pair(first)
+        return known or (is_path(first) and is_audio(Path(first)))
     if is_path(given):
         path = Path(given)
         if path.is_dir():

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from elman.arguments import list_of_argument
 from elman.errors import ArgumentError
 from elman.optional import need
 
@@ -40,7 +41,8 @@ def read_frame(source: Any) -> tuple[dict[str, list[object]], set[str]] | None:
         words = {one.name for one in schema if str(one.type).startswith(WORDS)}
         source = need("polars", "a table of pyarrow").from_arrow(source)
     if isinstance(source, Mapping):
-        return {str(name): list(values) for name, values in source.items()}, set()
+        named = {str(name): values for name, values in source.items()}
+        return {name: list_of_argument(one, name, "cells") for name, one in named.items()}, set()
     if not is_frame(source):
         return None
     names = [str(name) for name in source.columns]

@@ -4,8 +4,8 @@
                           last value, mean absolute change and share of measured steps of each
                           channel; static columns; number of steps.  300 trees, or fewer if rows
                           times classes times trees would be more than NODES
-    logistic regression   inputs: last value and mean of each channel, whether they exist, and
-                          static columns; C = 0.1
+    logistic regression   inputs: last value and mean of each channel, or for `audio` all statistics
+                          of the forest; whether they exist, and static columns; C = 0.1
 
 The probabilities of a recording are the means over its windows.  All numbers are standardised by
 the training data, because a forest reads float32.
@@ -34,6 +34,7 @@ WIDTH, MOST, BLOCK = 33, 20_000, 4096
 TREES, FEWEST = 300, 10
 NODES = 300_000_000  # largest rows times classes times trees, which a forest keeps in memory
 REGRESSION = "logistic regression on last values and means"
+AUDIO_REGRESSION = "logistic regression on statistics of windows"
 
 Numbers = NDArray[np.float64]
 Windows = tuple[Sequence[Numbers], Numbers, NDArray[np.int64]]  # channels, static, owners
@@ -114,10 +115,16 @@ def by_forest(
 
 
 def by_regression(
-    train: Windows, targets: Tensor, others: dict[str, Windows], classes: int
+    train: Windows,
+    targets: Tensor,
+    others: dict[str, Windows],
+    classes: int,
+    *,
+    audio: bool = False,
 ) -> Found | None:
     """Return the name of a logistic regression, and its probabilities (N, K) for other recordings.
 
+    With `audio`, it reads all statistics, because the last frame of a clip has little information.
     The result is None without scikit-learn.
     """
     if find("sklearn") is None:
@@ -126,7 +133,7 @@ def by_regression(
     from sklearn.preprocessing import StandardScaler
 
     def features(windows: Windows) -> Numbers:
-        return _each(windows, last_and_mean)
+        return _each(windows, statistics if audio else last_and_mean)
 
     def fit(x: Numbers, y: NDArray[np.int64]) -> Callable[[Numbers], tuple[Numbers, Numbers]]:
         some = ~np.isnan(x).all(0)
@@ -142,7 +149,8 @@ def by_regression(
         model = LogisticRegression(C=0.1, max_iter=1000).fit(ready(x), y)
         return lambda other: (model.predict_proba(ready(other)), model.classes_)
 
-    return REGRESSION, _run(features, fit, train, targets, others, classes)
+    name = AUDIO_REGRESSION if audio else REGRESSION
+    return name, _run(features, fit, train, targets, others, classes)
 
 
 def _each(windows: Windows, of: Callable[[Numbers], Numbers]) -> Numbers:

@@ -72,5 +72,9 @@ class TranscriberSettings(InputSettings):
         if self.pyramid and self.bptt is not None:
             raise ArgumentError("bptt and pyramid cannot be combined")
         check_counts(self, "predictor_size", "joint_size", "context")
+        if self.context is not None and self.decoder == "ctc":
+            raise ArgumentError(
+                "context is the number of tokens that a transducer reads; set decoder=transducer"
+            )
         if not 0 <= self.ctc_weight < 1:
             raise ArgumentError(f"ctc_weight must be in [0, 1), got {self.ctc_weight}")

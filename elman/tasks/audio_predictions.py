@@ -18,8 +18,18 @@ from elman.tasks.prediction import Prediction, SearchOptions, label_cell
 
 if TYPE_CHECKING:
     from elman.decode.transcript import Transcript
+    from elman.read.audio import Clip
 
 Items = TypeVar("Items", bound=ExampleTask)
+
+
+def clips_of(model: ExampleTask, path: Path) -> list[Clip]:
+    """Return the clips of an audio file, a folder or a manifest, of which only headers are read."""
+    from elman.inputs.audio import AudioReader
+
+    reader = model.input_.reader
+    assert isinstance(reader, AudioReader)
+    return [clip for clip, _, _ in reader.clips(path, model.target_.column(model))]
 
 
 @dataclass(kw_only=True)
@@ -31,10 +41,10 @@ class OfAudio(Prediction[Items]):
 
     def lines(self, model: Items, text: str) -> Iterator[str]:
         """Yield the predictions for an audio file, or for all of a folder or a manifest."""
-        items = model.items(Path(text))
-        for item in items:
-            for line in self._lines(model, item):
-                yield f"{item.clip.source}: {line}" if len(items) > 1 else line
+        clips = clips_of(model, Path(text))
+        for clip in clips:
+            for line in self._lines(model, clip):
+                yield f"{clip.label}: {line}" if len(clips) > 1 else line
 
     def _lines(self, model: Items, item: Any) -> Iterator[str]:
         raise NotImplementedError
@@ -180,10 +190,10 @@ class SpeechTexts(SpeechOptions, OfAudio[Transcriber]):
         if self.k is not None and self.times:
             raise ArgumentError("times are those of the best transcript; omit k")
         found = model.transcribe(Path(text), **self.given(self.k or 1))
-        names = model.names(Path(text)) if len(found) > 1 else [""]
-        for name, best in zip(names, found, strict=True):
+        clips = clips_of(model, Path(text))
+        for clip, best in zip(clips, found, strict=True):
             for line in self._shown(best):
-                yield f"{name}: {line}" if name else line
+                yield f"{clip.label}: {line}" if len(clips) > 1 else line
 
     def _shown(self, best: list[Transcript]) -> Iterator[str]:
         """Yield the best transcripts of a clip, or the words of the best one."""

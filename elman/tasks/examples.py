@@ -116,9 +116,11 @@ class ExampleTask(InputSettings, Task):
     def _prepare(self, request: Request) -> tuple[Parts[Examples], Input, AnyTarget]:
         """Read the data, hold out a part, and learn or load the input and the target."""
         from elman.inputs.kinds import find_kinds
-        from elman.tasks.parts import check_same, read_parts
+        from elman.tasks.parts import check_same, in_lists, read_parts
 
-        kinds = find_kinds(self, request.data["train"], self.usual_input)
+        data = {name: in_lists(given) for name, given in request.data.items()}
+        request = request._replace(data=data)
+        kinds = find_kinds(self, data["train"], self.usual_input)
         reader, kind = self._reader(kinds), self._target_kind()
         reader.show = request.show
         column, before = kind.column(self), request.before

@@ -7,7 +7,7 @@ its files unless it was given in memory.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -41,6 +41,13 @@ class Parts(Generic[P]):
     data: dict[str, P]
     described: dict[str, Any]
     notes: list[str]
+
+
+def in_lists(given: Any) -> Any:
+    """Return items, or items and targets, in which iterators are lists and can be read again."""
+    if isinstance(given, tuple) and len(given) == 2:
+        return tuple(map(in_lists, given))
+    return list(given) if isinstance(given, Iterator) else given
 
 
 def read_parts(

@@ -7,7 +7,6 @@ stop the same command continues after the last complete row; at the end OUT.part
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import re
@@ -26,7 +25,7 @@ from elman.tasks.lock import held
 from elman.tasks.parts import LOG
 from elman.tasks.prediction import Prediction
 from elman.tasks.predictions import PREDICTIONS
-from elman.tasks.task import Task
+from elman.tasks.task import Task, identity_of
 
 if TYPE_CHECKING:
     from elman.inputs.input import Reader
@@ -74,7 +73,7 @@ def predict_file(
     rows = model.rows(source, lenient=rejects is not None)
     part, info = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.json")
     _check_paths((out, part, info), source, options.kinds, rejects, rows.files)
-    facts = {"model": _identity(model), "data": rows.fingerprint(), "options": repr(options)}
+    facts = {"model": identity_of(model), "data": rows.fingerprint(), "options": repr(options)}
     try:
         with held(info):  # two processes would both append to the same part
             if out.exists() and not overwrite:
@@ -224,14 +223,6 @@ def _line_of(place: str) -> int | str:
     """Return the line number of a row, or the name of the file if a row is a file."""
     found = re.search(r": (?:line|row) (\d+)$", place)
     return int(found[1]) if found else place
-
-
-def _identity(model: Task) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name, weight in sorted(model.model.state_dict().items()):
-        digest.update(name.encode() + weight.contiguous().numpy().tobytes())
-    digest.update(json.dumps(model.described, sort_keys=True, default=str).encode())
-    return digest.hexdigest()
 
 
 def _same(info: Path, facts: dict[str, str]) -> bool:

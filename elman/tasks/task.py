@@ -6,6 +6,8 @@ Large libraries are imported when they are first used, so that `elman --help` is
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
@@ -350,3 +352,12 @@ def _check_data(data: Mapping[str, Any], folder: Path) -> None:
                 f"{folder / CONFIG}: is damaged (data.{name} must be a path or a list of two, got "
                 f"{found!r})"
             )
+
+
+def identity_of(model: Task) -> str:
+    """Return a hash of the weights and the settings of a model."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, weight in sorted(model.model.state_dict().items()):
+        digest.update(name.encode() + weight.contiguous().numpy().tobytes())
+    digest.update(json.dumps(model.described, sort_keys=True, default=str).encode())
+    return digest.hexdigest()

@@ -5,14 +5,14 @@ p(y | x) = sum over alignments of y with the frames x_1 .. x_T    (CTC or a tran
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.arguments import check_kind
-from elman.errors import ArgumentError
+from elman.arguments import check_kind, texts_of_argument
 from elman.read.files import is_path
 from elman.targets.transcript_settings import TranscriberSettings
 from elman.tasks.examples import ExampleTask
@@ -150,7 +150,7 @@ class Transcriber(TranscriberSettings, ExampleTask):
         """
         from elman.targets.transcript_parts import transcribe_parts
 
-        search, scorer = self._scorer(search, language_model, phrases, words)
+        search, scorer, _ = self._scorer(search, language_model, phrases, words)
         decode = partial(
             self.transcripts.hypotheses, self.model, self.input_, search=search, scorer=scorer
         )
@@ -164,15 +164,6 @@ class Transcriber(TranscriberSettings, ExampleTask):
             yield from self.input_.parts(audio, self.transcripts.column(self))
         else:
             yield from ((n, 0.0, item) for n, item in enumerate(self.items(audio)))
-
-    def names(self, audio: Data) -> list[str]:
-        """Return the path of each clip, in the order of `transcribe`."""
-        from elman.inputs.audio import AudioReader
-
-        reader = self.input_.reader
-        assert isinstance(reader, AudioReader)
-        found = reader.clips(audio, self.target_.column(self))
-        return [str(clip.source) for clip, _, _ in found]
 
     def stream(
         self,
@@ -203,13 +194,13 @@ class Transcriber(TranscriberSettings, ExampleTask):
         from elman.live.transcription import LiveTranscript, LiveTranscription
 
         check_kind(endpoints, (Endpoints,), "endpoints")
-        settings, scorer = self._scorer(search, language_model, phrases, words)
+        settings, scorer, key = self._scorer(search, language_model, phrases, words)
         network, target = self.model.eval(), self.transcripts
 
         def begin() -> tuple[Any, LiveTranscript]:
             live = target.search(network, settings, scorer)
-            spoken = LiveTranscript(target, lambda h: target.frames(network, h), live, endpoints)
-            return self.input_.live(static), spoken
+            frames = partial(target.frames, network)
+            return self.input_.live(static), LiveTranscript(target, frames, live, endpoints, key)
 
         return LiveTranscription(network.encode, network.core, begin, noun=self.input_.reader.noun)
 
@@ -288,37 +279,42 @@ class Transcriber(TranscriberSettings, ExampleTask):
         language_model: str | Path | LanguageModel | None,
         phrases: Given | None,
         words: Iterable[str] | None,
-    ) -> tuple[SpeechSearch, Scorer[Any] | None]:
-        """Return the settings of a search, and what is added to its scores."""
+    ) -> tuple[SpeechSearch, Scorer[Any] | None, int]:
+        """Return the settings of a search, the scorer that it adds, and a hash of both."""
         from elman.decode.fusion import fuse
         from elman.decode.hypotheses import SpeechSearch
         from elman.decode.language_model import CharacterModel, WordNetwork, same_characters
         from elman.decode.ngram_file import read_arpa
+        from elman.read.audio_source import content_key
+        from elman.tasks.task import identity_of
 
         check_kind(search, (SpeechSearch,), "search")
-        search = search or SpeechSearch()
-        if isinstance(phrases, str) or isinstance(words, str):
-            raise ArgumentError("phrases and words must be lists, got a text")
-        pieces, boosts = self.transcripts.pieces, None
-        if phrases is not None:
-            boosts = phrases if isinstance(phrases, Mapping) else dict.fromkeys(phrases)
+        search, pieces = search or SpeechSearch(), self.transcripts.pieces
+        if phrases is not None and not isinstance(phrases, Mapping):
+            phrases = dict.fromkeys(texts_of_argument(phrases, "phrases"))
+        words = None if words is None else texts_of_argument(words, "words")
         model: Any = None
-        characters = None
+        characters, source = None, ""
         if is_path(language_model) and not Path(language_model).is_dir():
             model = read_arpa(Path(language_model), unknown=search.unknown)
+            source = content_key(Path(language_model))
         elif language_model is not None:
             if is_path(language_model):
                 language_model = LanguageModel.load(language_model)
             check_kind(language_model, (LanguageModel,), "language_model")
             vocabulary = language_model.vocabulary
             network = language_model.model.eval()
+            source = identity_of(language_model)
             if same_characters(vocabulary, pieces):
                 characters = CharacterModel(network, vocabulary, pieces)
             else:
                 model = WordNetwork(network, vocabulary)
-        return search, fuse(
-            search, pieces, model=model, characters=characters, phrases=boosts, words=words
+        scorer = fuse(
+            search, pieces, model=model, characters=characters, phrases=phrases, words=words
         )
+        given = (search, sorted((phrases or {}).items()), words and sorted(words), source)
+        digest = hashlib.blake2b(repr(given).encode(), digest_size=7)
+        return search, scorer, int.from_bytes(digest.digest(), "big")
 
     def card(self, name: str) -> str:
         """Return the model card."""

@@ -122,6 +122,61 @@ def test_features_that_were_computed_elsewhere_are_read(tmp_path):
         model.predict([(np.zeros(999), 8000)])
     with pytest.raises(ArgumentError, match=r"expected frames \(n, 5\)"):
         live.push(np.zeros((2, 4)))
+    change, steps = model.input_.change(), model.input_.encode(model.items([frames]))[0]
+    found = [change(steps, draw) for _ in range(30)]
+    assert {len(one) for one, _ in found} == {6, 7}, "20 frames at speeds of 0.9 to 1.1"
+    assert all(places.max() < len(steps) for _, places in found)
+    for options, message in (
+        ({"gain": 3}, "gain, shift and noise change samples"),
+        ({"features": "mfcc"}, "features=mfcc needs audio"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            classifier(**options).fit(tmp_path / "m.csv")
+
+
+def test_features_are_interpolated_at_another_speed():
+    from elman.encode.sound import SoundIndex
+    from elman.encode.sound_augment import SoundAugment
+
+    ramp = np.arange(30, dtype=np.float32)[:, None] * [1.0, -2.0]
+    steps = Steps(SoundIndex("given", 2, 0), ramp.astype(np.float32))
+    found, places = SoundAugment(speed=0.3)(steps, np.random.default_rng(1))
+    pace = found[1, 0]
+    assert 0.7 < pace < 1.3
+    assert pace != 1
+    assert np.allclose(found[:, 0], pace * np.arange(len(found)), atol=1e-4)
+    assert np.allclose(found[:, 1], -2 * found[:, 0], atol=1e-4)
+    assert np.abs(places - found[:, 0]).max() <= 0.51
+
+
+def test_clips_are_pairs_of_any_kind_and_come_from_iterators():
+    given, labels = clips(12)
+    pairs = ([list(samples), rate] for samples, rate in given)
+    model = classifier(seed=2).fit(pairs, iter(labels))
+    same = classifier(seed=2).fit(given, labels)
+    assert np.allclose(model.predict_proba(given), same.predict_proba(given), atol=1e-4)
+    with pytest.raises(ArgumentError, match="path must be a list of cells, got int"):
+        model.predict({"path": 1})
+
+
+def test_parts_of_a_file_are_told_apart(tmp_path, capsys):
+    write_folder(tmp_path / "data", 12)
+    classifier().fit(tmp_path / "data", out=tmp_path / "run")
+    file = sorted((tmp_path / "data").glob("*/*.wav"))[0]
+    half = soundfile.info(file).duration / 2
+    (tmp_path / "m.csv").write_text(f"path,start,end\n{file},0,{half}\n{file},{half},\n{file},,\n")
+    assert main(["predict", str(tmp_path / "run"), str(tmp_path / "m.csv"), "--k", "1"]) == 0
+    names = [line.rpartition(": ")[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == [
+        f"{file} [0.00-{half:.2f} s]", f"{file} [{half:.2f}-{2 * half:.2f} s]", str(file)
+    ]  # fmt: skip
+
+
+def test_the_regression_of_audio_reads_all_statistics():
+    pytest.importorskip("sklearn")
+    model = classifier().fit(*clips(24))
+    names = [one["name"] for one in (model.metrics["baseline"], *model.metrics["others"])]
+    assert "logistic regression on statistics of windows" in names
 
 
 def test_a_second_run_reads_the_features_from_the_cache(tmp_path, monkeypatch):
@@ -258,6 +313,7 @@ def test_long_short_silent_and_clipped_clips_are_named(tmp_path):
         ({"masks": -1}, "masks must be at least 0"),
         ({"convolution": 4, "frame_stack": 3}, "convolution reads 7 frames"),
         ({"noise": "no/such/folder"}, "no/such/folder"),
+        ({"noise_snr": 5.0}, "noise_snr needs noise"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(options, message):

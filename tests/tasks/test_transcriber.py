@@ -110,6 +110,11 @@ def test_a_session_continues_from_stored_bytes_in_the_middle_of_a_word(fitted):
     assert [one.text for one in found] == [text for text, _ in whole]
     with pytest.raises(DataError):
         live.restore(blob[:-3])
+    for other in ({"phrases": ["ba"]}, {"words": ["ba"]}, {"search": SpeechSearch(word_bonus=1)}):
+        with pytest.raises(DataError, match="another search, language model, phrases or words"):
+            fitted.stream(endpoints=rules, **other).restore(blob)
+    named = fitted.stream(endpoints=rules, phrases=["ba"])
+    fitted.stream(endpoints=rules, phrases={"ba": None}).restore(named.state_bytes())
 
 
 def test_words_have_times_and_calibrated_confidences(fitted):
@@ -144,8 +149,14 @@ def test_a_language_model_phrases_and_a_closed_vocabulary_change_the_result(tmp_
     assert sum("mo mo mo mo" in text for text in strong) > 20
     with pytest.raises(ArgumentError, match="xyz"):
         model.predict(sounds, phrases=["xyz"])
-    with pytest.raises(ArgumentError, match="must be lists, got a text"):
-        model.predict(sounds, words="ba")
+    for given, message in (
+        ({"words": "ba"}, r"expected a list of strings, got one: 'ba'; write \[words\]"),
+        ({"words": [1]}, r"words\[0\] must be a string, got int"),
+        ({"phrases": ["ba", None]}, r"phrases\[1\] must be a string, got NoneType"),
+        ({"phrases": {"ba": "much"}}, "the boost of 'ba' must be a number, got 'much'"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            model.predict(sounds[:1], **given)
 
 
 def test_a_language_model_of_elman_is_used(tmp_path):
@@ -214,6 +225,11 @@ def test_steps_are_counted_after_a_pyramid():
 def test_a_transcript_without_known_characters_is_refused(fitted):
     with pytest.raises(DataError, match="row 0: the transcript has no character that occurs"):
         fitted.evaluate(SOUNDS[:1], ["XYZ"])
+
+
+def test_settings_that_cannot_work_are_refused():
+    with pytest.raises(ArgumentError, match="set decoder=transducer"):
+        transcriber(context=2).fit(SOUNDS[:20], TEXTS[:20])
 
 
 def test_a_model_of_both_directions_cannot_read_live():
