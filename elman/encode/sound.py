@@ -1,7 +1,9 @@
 """Audio features: samples to frames, and frames to the steps that a network reads.
 
     samples -> resample -> frames (T, F): log-mel energies or MFCC, every 10 ms from 25 ms of sound
-            -> adapt: x_t - m_t + mean,  m_t = a m_{t-1} + (1 - a) x_t      (if set)
+            -> adapt: x_t - m_t + mean,  m_t = a m_{t-1} + (1 - a) x_t      (running mean)
+                      (x_t - m_t) deviation / sqrt(v_t) + mean,             (running variance)
+                      v_t = a v_{t-1} + (1 - a) (x_t - m_t)^2
             -> step k: the frames k * stride .. k * stride + stack - 1, side by side
 
 MFCC: Davis and Mermelstein 1980.  Features are computed by kaldi-native-fbank and resampled by
@@ -31,8 +33,10 @@ from elman.state import MOST, State
 
 Floats = NDArray[np.float32]
 Kind = Literal["log-mel", "mfcc", "given"]
+Running = Literal["mean", "variance"]
 MELS, CEPSTRA = 40, 13  # default numbers of features
 MEMORY = 0.995  # a: the mean adapts with a time constant of 2 s
+QUIET = 0.3  # lowest running standard deviation, as a share of that of the training data
 HISTORY = 4096  # samples after which the beginning has no effect on the resampled sound
 LONGEST = 0.025  # seconds of sound in a frame
 SHIFT = 0.010  # seconds between frames
@@ -49,7 +53,8 @@ class SoundIndex:
         rate: samples per second from which features are computed; 0 for given ones.
         stack: frames of a step.
         stride: frames from one step to the next.
-        adapts: whether frames are relative to a running mean.
+        running: mean if frames are relative to their running mean, variance if also to their
+            running standard deviation; None for neither.
         mean, deviation: (F,) of the training frames.
 
     Example:
@@ -66,7 +71,7 @@ class SoundIndex:
     rate: int
     stack: int = 1
     stride: int = 1
-    adapts: bool = False
+    running: Running | None = None
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
 
@@ -80,6 +85,7 @@ class SoundIndex:
         wanted = {0, self.size}
         if not (
             self.kind in ("log-mel", "mfcc", "given")
+            and self.running in (None, "mean", "variance")
             and min(self.size, self.stack, self.stride, self.rate + 1) >= 1
             and {len(self.mean), len(self.deviation)} <= wanted
             and all(map(math.isfinite, self.mean))
@@ -152,21 +158,26 @@ class SoundIndex:
                 "be too narrow or too few; 13 to 40 are usual"
             ) from None
 
-    def adapted(self, frames: Floats, mean: NDArray[np.float32] | None) -> tuple[Floats, Floats]:
-        """Return frames relative to a running mean, and the mean (F,) after them.
+    def adapted(self, frames: Floats, before: Floats | None) -> tuple[Floats, Floats]:
+        """Return frames relative to their running statistics, and the statistics after them.
 
         Args:
             frames: (T, F).
-            mean: the mean before them; None for that of the training data.
+            before: mean and variance (2, F) before them; None for those of the training data.
         """
-        first = np.array(self.mean, dtype=np.float32)
-        mean = first if mean is None else mean
-        if not self.adapts or not len(frames):
-            return frames, mean
+        mean, deviation = (np.array(one, dtype=np.float32) for one in (self.mean, self.deviation))
+        before = np.stack([mean, deviation**2]) if before is None else before
+        if self.running is None or not len(frames):
+            return frames, before
         x = torch.tensor(np.asarray(frames))[None]  # a copy, as cached frames are read-only
-        decay = x.new_full((1, 1, self.size), MEMORY)
-        means, last = linear_recurrence(decay, (1 - MEMORY) * x, torch.from_numpy(mean)[None])
-        return (x - means + torch.from_numpy(first))[0].numpy(), last[0].numpy()
+        decay, first = x.new_full((1, 1, self.size), MEMORY), torch.from_numpy(before)[:, None]
+        means, last = linear_recurrence(decay, (1 - MEMORY) * x, first[0])
+        x, after = x - means, first[1]
+        if self.running == "variance":
+            variances, after = linear_recurrence(decay, (1 - MEMORY) * x * x, after)
+            scale = torch.from_numpy(deviation)
+            x = x * (scale / variances.sqrt().clamp_min(QUIET * scale))
+        return (x + torch.from_numpy(mean))[0].numpy(), torch.cat([last, after]).numpy()
 
     def steps(self, frames: Floats) -> Floats:
         """Return the steps (K, stack * F) of frames (T, F)."""

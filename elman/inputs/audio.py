@@ -162,7 +162,7 @@ class AudioReader(Reader):
             raise ArgumentError(f"features={s.features} needs audio, but the clips are features")
         if not clips[0].rate:
             kind, size, rate = "given", clips[0].width, 0
-        index = SoundIndex(kind, size, rate, stack, stride, s.running_mean)
+        index = SoundIndex(kind, size, rate, stack, stride, s.running_norm)
         index.check_size()
         return index
 

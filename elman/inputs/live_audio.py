@@ -30,29 +30,28 @@ class LiveAudio(LiveInput):
         self._stream = FrameStream(index, rate) if index.rate else None
         self._tail = np.zeros((0, index.size), dtype=np.float32)  # frames that a later step reads
         self._skip = 0  # frames before the next step, if steps do not overlap
-        self._mean: Floats | None = None
+        self._running: Floats | None = None  # statistics, see `SoundIndex.adapted`
 
     @property
     def state(self) -> State:
         """Return a copy of the state."""
-        mean = self._index.adapted(self._tail[:0], self._mean)[1]
-        mean = mean if len(mean) else np.zeros(self._index.size, dtype=np.float32)
-        own = (np.array([self._skip]), self._tail, mean)
+        running = self._index.adapted(self._tail[:0], self._running)[1]
+        own = (np.array([self._skip]), self._tail, running)
         leaves = tuple(torch.from_numpy(np.array(one)) for one in own)
         return (leaves, () if self._stream is None else self._stream.state)
 
     def restore(self, state: State) -> None:
         """Continue from a state of the right shapes; raise a DataError for impossible values."""
         own, stream = state
-        skip, tail, mean = (leaf.numpy().copy() for leaf in own if isinstance(leaf, Tensor))
-        finite = bool(np.isfinite(tail).all() and np.isfinite(mean).all())
+        skip, tail, running = (leaf.numpy().copy() for leaf in own if isinstance(leaf, Tensor))
+        finite = np.isfinite(tail).all() and np.isfinite(running).all() and (running[1] >= 0).all()
         longest = self._index.stack
         if not (finite and 0 <= int(skip[0]) <= self._index.stride and len(tail) < longest + 1):
             raise DataError("the state of the audio is damaged: it has impossible values")
         if self._stream is not None:
             self._stream.restore(stream)
         self._skip, self._tail = int(skip[0]), tail
-        self._mean = mean if self._index.adapts else None
+        self._running = running if self._index.running else None
 
     def push(self, element: Any, at: Any = None) -> tuple[Step | None, Step | None]:
         """Read more samples (n,) or (n, channels), or frames (n, F) if the model reads features.
@@ -102,7 +101,7 @@ class LiveAudio(LiveInput):
         if not len(frames):
             return None
         index = self._index
-        frames, self._mean = index.adapted(frames, self._mean)
+        frames, self._running = index.adapted(frames, self._running)
         frames = np.concatenate([self._tail, frames])
         begin = min(self._skip, len(frames))
         self._skip -= begin

@@ -104,9 +104,9 @@ class AudioSettings:
     """Audio: frames from one step to the next; None for 3, or for 4 with convolution."""
     convolution: int = 0
     """Audio: channels of two convolutions that read the frames of a step; 0 for none."""
-    running_mean: bool = False
-    """Audio: read frames relative to their running mean, which removes the colour of a microphone
-    or a room, live as well."""
+    running_norm: Literal["mean", "variance"] | None = None
+    """Audio: normalise frames by their running mean, or with variance also by their running
+    standard deviation, which removes the colour of a microphone or a room, live as well."""
     max_seconds: float = 600.0
     """Audio: maximum duration of a training clip; a longer one is an error of its row."""
     masks: int | None = None

@@ -97,14 +97,17 @@ def test_steps_stack_frames_side_by_side():
     assert [index.count(n) for n in range(8)] == [0, 0, 0, 1, 1, 2, 2, 3]
 
 
-def test_the_running_mean_is_that_of_its_equation_and_can_be_continued():
-    index = SoundIndex("given", 2, 0, adapts=True, mean=(1.0, -1.0), deviation=(1.0, 1.0))
+@pytest.mark.parametrize("running", ["mean", "variance"])
+def test_running_statistics_are_those_of_their_equations_and_can_be_continued(running):
+    index = SoundIndex("given", 2, 0, running=running, mean=(1.0, -1.0), deviation=(1.0, 20.0))
     x = noise(400).reshape(200, 2) + 5
     found, last = index.adapted(x, None)
-    mean, wanted = np.array([1.0, -1.0]), []
+    mean, variance, wanted = np.array([1.0, -1.0]), np.array([1.0, 400.0]), []
     for row in x:
         mean = 0.995 * mean + 0.005 * row
-        wanted.append(row - mean + [1.0, -1.0])
+        variance = 0.995 * variance + 0.005 * (row - mean) ** 2
+        share = [1.0, 20.0] / np.maximum(np.sqrt(variance), [0.3, 6.0])
+        wanted.append((row - mean) * (share if running == "variance" else 1) + [1.0, -1.0])
     assert np.allclose(found, wanted, atol=1e-4)  # float32
     first, between = index.adapted(x[:77], None)
     second, end = index.adapted(x[77:], between)

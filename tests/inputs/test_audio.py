@@ -23,7 +23,8 @@ FRONT_ENDS = {
     "skipped frames": {"frame_stack": 2, "frame_stride": 5},
     "overlapping": {"frame_stack": 5, "frame_stride": 2},
     "convolutions": {"convolution": 4},
-    "running mean": {"running_mean": True, "features": "mfcc"},
+    "running mean": {"running_norm": "mean", "features": "mfcc"},
+    "running variance": {"running_norm": "variance"},
     "resampled": {"sample_rate": 11025, "embedding_size": 8},
 }
 
