@@ -153,6 +153,8 @@ class LiveSpotting(Live[Floats]):
             window=window,
             width=network.core.input_size,
         )
+        rate: Any = static.get("sample_rate", learned.index.rate)
+        self._silence = round((self._lasts + spotting.smoothing) * rate)  # samples
 
     def push(self, element: Any, at: None = None) -> list[Spotted]:  # type: ignore[override]
         """Read the next samples, and return the key words that are detected with them.
@@ -167,8 +169,13 @@ class LiveSpotting(Live[Floats]):
         return self._detect(super().push(element, at))
 
     def finish(self) -> list[Spotted]:  # type: ignore[override]
-        """Return the key words in the windows that are complete because no sample follows."""
-        return self._detect(super().finish())
+        """Return the key words in the last windows, for which silence follows the sound.
+
+        Without it, a word just before the end would be in too few windows.
+        """
+        silence = np.zeros(self._silence, dtype=np.float32)
+        found = self.push(silence) if len(silence) else []  # no samples if the model reads features
+        return found + self._detect(super().finish())
 
     def probabilities(self, samples: Any) -> Floats:
         """Read the next samples, and return the probabilities (T, K) of the complete windows.
