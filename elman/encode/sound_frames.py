@@ -9,10 +9,12 @@ The cache is mapped into memory, so that the frames of all clips can be larger t
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,28 @@ Floats = NDArray[np.float32]
 FULL = 0.999  # absolute value from which a sample is clipped, if it is not alone
 CLIPPED = 0.001  # share of clipped samples from which a clip is reported
 SILENT = 1e-4  # largest absolute value of a silent clip (-80 dB)
+
+
+class Mapped(np.memmap):
+    """Frames in a file of the cache; another process receives only their place in the file."""
+
+    def __reduce__(self) -> Any:
+        """Return the function and the arguments that open the same part of the file."""
+        if not self.flags.c_contiguous:
+            return super().__reduce__()
+        begin = np.frombuffer(vars(self)["_mmap"], np.uint8).ctypes.data
+        first = (self.ctypes.data - begin) // self.itemsize
+        return _part, (self.filename, first, self.shape)
+
+
+@cache
+def _whole(path: Path) -> Mapped:
+    return Mapped(path, np.float32, "r")
+
+
+def _part(path: Path, first: int, shape: tuple[int, ...]) -> Floats:
+    """Return the numbers of a file from `first` on, in a shape."""
+    return _whole(path)[first : first + math.prod(shape)].reshape(shape)
 
 
 class Sound(NamedTuple):
@@ -154,16 +178,14 @@ def compute_all(
     of_frames = (index.kind, index.size, index.rate, index.stack)
     folder = cached(repr(("frames", of_frames, parts)), ("frames", "clips"), write)
     rows = [json.loads(line) for line in (folder / "clips").read_text().splitlines()]
-    total = sum(row[0] for row in rows)
-    shape = (total, index.size)
-    whole = np.memmap(folder / "frames", np.float32, "r", shape=shape) if total else np.zeros(shape)
     found: list[Sound | DataError] = []
     at = 0
     for clip, (count, peak, clipped, error) in zip(clips, rows, strict=True):
         if error is not None:
             found.append(DataError(error))
         else:
-            found.append(Sound(clip, whole[at : at + count], peak, clipped))
+            frames = _part(folder / "frames", at * index.size, (count, index.size))
+            found.append(Sound(clip, frames, peak, clipped))
         at += count
     return found
 

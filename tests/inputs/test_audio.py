@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import soundfile
 import elman
 from elman.cli import main
 from elman.encode.sound import Steps
+from elman.encode.sound_frames import compute_all
 from elman.errors import ArgumentError, DataError
 from tests.sounds import RATE, WORDS, clips, spoken, write_folder
 
@@ -190,6 +192,21 @@ def test_a_second_run_reads_the_features_from_the_cache(tmp_path, monkeypatch):
     second = classifier(seed=3).fit(folder)
     for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True):
         assert a.equal(b)
+
+
+def test_other_processes_receive_the_place_of_frames_in_the_cache(tmp_path):
+    folder = write_folder(tmp_path, 12)
+    model = classifier().fit(folder)
+    items = model.input_.reader.open(folder, model.target_.column(model)).read()
+    clips_ = [row.values[0] for row in items]
+    sounds = compute_all(clips_, [""] * 12, model.input_.index, lambda _: None)
+    assert sum(sound.frames.nbytes for sound in sounds) > 20_000
+    sent = [pickle.dumps(sound.frames[3:]) for sound in sounds]
+    assert max(map(len, sent)) < 500
+    for sound, one in zip(sounds, map(pickle.loads, sent), strict=True):
+        assert np.array_equal(one, sound.frames[3:])
+    columns = sounds[0].frames[:, ::2]
+    assert np.array_equal(pickle.loads(pickle.dumps(columns)), columns)
 
 
 def test_augmentation_is_seeded_and_changes_only_training(tmp_path):
