@@ -14,8 +14,8 @@ an4_live               .yaml          WER of a transducer that reads forward onl
 fsdd_digits            .yaml          WER of connected digits
 fsdd_digits_live       .yaml          WER of a model that reads forward only
 
-The weights of the language model are chosen on the validation part.  The program writes
-benchmarks/results/NAME.json.
+The weights of the language model, and whether words that are not in the training transcripts are
+excluded, are chosen on the validation part.  The program writes benchmarks/results/NAME.json.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ from elman.read.rows import Rows
 from elman.report.transcripts import score_transcripts
 
 WEIGHTS = (0.3, 0.5, 0.8, 1.2)  # of the language model
-BONUSES = (0.0, 1.0, 2.0)  # for each word
+BONUSES = (0.0, 1.0, 2.0, 3.0)  # for each word
+WORDS = "with a 3-gram model"
 Facts = dict[str, Any]
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 
@@ -69,9 +70,20 @@ def labels(folder: Path, settings: Settings, split: str = "") -> Facts:
 
 
 def speakers(folder: Path, settings: Settings) -> Facts:
-    """Return the accuracy for each speaker, learned from the others, and the mean."""
-    found = {name: labels(folder, settings, f"without_{name}")["accuracy"] for name in SPEAKERS}
-    return {"seed": settings["seed"], **found, "accuracy": statistics.mean(found.values())}
+    """Return the scores for each speaker, learned from the others, and their means."""
+    found = {name: labels(folder, settings, f"without_{name}") for name in SPEAKERS}
+    runs = list(found.values())
+    return {
+        "seed": settings["seed"],
+        "accuracy of each": {name: one["accuracy"] for name, one in found.items()},
+        "accuracy": statistics.mean(one["accuracy"] for one in runs),
+        "baselines": {
+            name: statistics.mean(one["baselines"][name] for one in runs)
+            for name in runs[0]["baselines"]
+        },
+        "parameters": runs[0]["parameters"],
+        "minutes": sum(one["minutes"] for one in runs),
+    }
 
 
 def transcripts(folder: Path, settings: Settings) -> Facts:
@@ -91,32 +103,41 @@ def transcripts(folder: Path, settings: Settings) -> Facts:
         "WER": scores["WER"],
         "CER": scores["CER"],
         "validation": model.metrics["model"]["validation"]["WER"],
-        "baseline": model.metrics["baseline"]["test"]["WER"],
+        "baselines": {model.metrics["baseline"]["name"]: model.metrics["baseline"]["test"]["WER"]},
         "parameters": sum(p.numel() for p in model.model.parameters()),
         "minutes": minutes,
     }
     facts |= {name: value for name, value in scores.items() if name.startswith("confidence")}
-    with tempfile.TemporaryDirectory() as temporary:
-        words = Path(temporary, "words.arpa")
-        write_arpa(texts["train"], words, order=3)
+    facts[WORDS] = with_words(model, parts, texts)
+    return facts
 
-        def errors(part: str, weight: float, bonus: float) -> dict[str, float]:
+
+def with_words(
+    model: elman.Transcriber, parts: dict[str, Path], texts: dict[str, list[str]]
+) -> Facts:
+    """Return the errors with a 3-gram model of the training transcripts, and possibly their words.
+
+    The weights, and whether other words are excluded, are those with the fewest validation errors.
+    """
+    known = {word for text in texts["train"] for word in text.split()}
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary, "words.arpa")
+        write_arpa(texts["train"], file, order=3)
+
+        def errors(part: str, weight: float, bonus: float, closed: bool) -> Facts:
             search = SpeechSearch(beam=16, lm_weight=weight, word_bonus=bonus)
-            found = model.predict(parts[part], search=search, language_model=words)
+            words = known if closed else None
+            found = model.predict(parts[part], search=search, language_model=file, words=words)
             return score_transcripts(found, texts[part])
 
         tried = {
-            pair: errors("validation", *pair)["WER"] for pair in itertools.product(WEIGHTS, BONUSES)
+            given: errors("validation", *given)["WER"]
+            for given in itertools.product(WEIGHTS, BONUSES, (False, True))
         }
-        best = min(tried, key=lambda pair: tried[pair])
-        with_words = errors("test", *best)
-    facts["with a 3-gram model"] = {
-        "lm_weight": best[0],
-        "word_bonus": best[1],
-        "WER": with_words["WER"],
-        "CER": with_words["CER"],
-    }
-    return facts
+        best = min(tried, key=lambda given: tried[given])
+        scores = errors("test", *best)
+    chosen = dict(zip(("lm_weight", "word_bonus", "closed vocabulary"), best, strict=True))
+    return {**chosen, "WER": scores["WER"], "CER": scores["CER"], "validation": tried[best]}
 
 
 RUNS: dict[str, tuple[Callable[[Path, Settings], Facts], str]] = {
@@ -131,6 +152,20 @@ RUNS: dict[str, tuple[Callable[[Path, Settings], Facts], str]] = {
 }
 
 
+def summary(runs: list[Facts]) -> Facts:
+    """Return the median of the scores of several seeds, the worst one and each of them."""
+    found: Facts = {}
+    for name in ("accuracy", "WER", "CER", "minutes"):
+        values = [one[name] for one in runs if name in one]
+        with_words = [one[WORDS][name] for one in runs if name in one.get(WORDS, {})]
+        for who, some in ((name, values), (f"{name} {WORDS}", with_words)):
+            if some:
+                worst = min(some) if name == "accuracy" else max(some)
+                middle = statistics.median(some)
+                found[who] = {"middle": middle, "worst": worst, "of each": some}
+    return found
+
+
 def main() -> None:
     parser = parser_of(RUNS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
@@ -141,13 +176,13 @@ def main() -> None:
         settings = settings_of(name, given.set, seed)
         runs.append(run(given.data, settings))
         print(json.dumps(runs[-1]), flush=True)
-    key = "WER" if "WER" in runs[0] else "accuracy"
-    values = [one[key] for one in runs]
     facts = {
         "settings": settings_of(name, given.set, given.seeds[0]),
+        "seeds": given.seeds,
         "threads": torch.get_num_threads(),
-        f"median {key}": statistics.median(values),
-        f"worst {key}": max(values) if key == "WER" else min(values),
+        "scores": summary(runs),
+        "baselines": runs[0]["baselines"],
+        "parameters": runs[0]["parameters"],
         "cells": runs,
     }
     finish(given.name, facts, only_try=given.only_try)

@@ -39,9 +39,13 @@ The benchmarks of model quality need data and time:
     python benchmarks/texts.py NAME DATA     # labels, tags and translations: see its docstring
     python benchmarks/series.py NAME DATA    # forecasts: see its docstring
     python benchmarks/recordings.py NAME DATA    # recordings: see its docstring
+    python benchmarks/sounds.py NAME DATA FOLDER    # audio, its baselines: see its docstring
+    python benchmarks/speech.py NAME FOLDER    # commands, speech to text: see its docstring
 
-`decoding.py` compares the speed of beam search with plain PyTorch, and `rows.py` measures the
-prediction of a file of a million rows.
+`speech_losses.py` compares the training steps of CTC and of the transducer with plain PyTorch,
+`live_sound.py` compares a live classifier of audio with onnxruntime, `decoding.py` compares the
+speed of beam search with plain PyTorch, and `rows.py` measures the prediction of a file of a
+million rows.
 
 Every result is a file in `results/`. A speed is a ratio to a peer in the same run, measured
 alternately. If the results of Elman and a peer differ, the comparison is not timed.
@@ -103,12 +107,25 @@ RECORDINGS = (  # file, name, score, keys of the model, keys of the baseline, ta
     ("physionet", TOGETHER, "AUPRC", (TOGETHER,), (REGRESSION,), None),
     ("watch", "ten people", "accuracy", ("model",), (FOREST,), None),
 )
+WORDS = "with a 3-gram model"
+SOUND = (  # file, score on the test data, target
+    ("speech_commands", "accuracy", 0.90),
+    ("speech_commands_small", "accuracy", 0.90),
+    ("fsdd", "accuracy", 0.99),
+    ("fsdd_speakers", "accuracy", 0.85),
+    ("an4", "WER", 0.08),
+    ("an4", f"WER {WORDS}", 0.05),
+    ("an4", "CER", 0.03),
+    ("an4_live", "WER", 0.10),
+    ("fsdd_digits", "WER", 0.03),
+    ("fsdd_digits_live", "WER", 0.05),
+)
 LIMITS = HERE / "limits.md"  # what limits the cells that miss their target, written by hand
 
 
 def flat(value: object, name: str = "") -> list[tuple[str, str]]:
     """Return rows (name, value) of nested results, without those of single shapes."""
-    if isinstance(value, dict) and "median" in value:
+    if isinstance(value, dict) and "quartiles" in value:
         low, high = value["quartiles"]
         return [(name, f"{value['median']} ({low} to {high})")]
     if isinstance(value, dict):
@@ -272,6 +289,30 @@ def recordings() -> str:
     return page
 
 
+def sound() -> str:
+    """Return the part of the page about voice commands and speech to text."""
+    page = (
+        "\n## Sound\n\nScores on the test data, median over the seeds; `speech.py` describes the "
+    )
+    page += "names.\n\n"
+    page += "| | score | model | worst seed | baseline | target | met | minutes of a run |\n"
+    page += "|---|---|---|---|---|---|---|---|\n"
+    for name, score, target in SOUND:
+        path = RESULTS / f"{name}.json"
+        if not path.exists():
+            page += f"| {name} | {score} | not measured | | | {target} | | |\n"
+            continue
+        facts = json.loads(path.read_text())
+        found, minutes = facts["scores"][score], facts["scores"]["minutes"]["middle"]
+        rises = score == "accuracy"
+        met = found["middle"] >= target if rises else found["middle"] <= target
+        who, base = (max if rises else min)(facts["baselines"].items(), key=lambda one: one[1])
+        theirs = f"{base:.4g} ({who})" if score in ("accuracy", "WER") else ""
+        page += f"| {name} | {score} | {found['middle']:.4g} | {found['worst']:.4g} | {theirs} "
+        page += f"| {target} | {'yes' if met else 'no'} | {minutes:.3g} |\n"
+    return page
+
+
 def by_processor(folder: Path) -> str:
     """Return a result that was measured on several kinds of processors, with a column for each."""
     kinds = {path.stem: dict(flat(json.loads(path.read_text()))) for path in folder.glob("*.json")}
@@ -288,6 +329,7 @@ def main() -> None:
     page += texts()
     page += series()
     page += recordings()
+    page += sound()
     if LIMITS.exists():
         page += f"\n## What limits the cells below their target\n\n{LIMITS.read_text()}"
     for folder in sorted({path.parent for path in RESULTS.glob("*/*.json")} - GRIDS):
