@@ -5,10 +5,14 @@
     gain    it is louder or softer, by up to `gain` dB                              (waveform)
     shift   it begins earlier or later, by up to `shift` seconds                    (waveform)
     noise   a part of a noise clip is added, `snr` to `snr` + 20 dB softer          (waveform)
+    tract   frequencies are multiplied by 1 - tract to 1 + tract, as by another length of the vocal
+            tract: another speaker                                                  (log-mel)
     masks   bands of features and stretches of time become the mean of the training data
 
-Sources: Ko et al. 2015, "Audio Augmentation for Speech Recognition" (speed); Park et al. 2019,
-"SpecAugment" (arXiv:1904.08779; masks, here without warping of time).
+Sources: Ko et al. 2015, "Audio Augmentation for Speech Recognition" (speed); Jaitly and Hinton
+2013, "Vocal Tract Length Perturbation (VTLP) improves speech recognition" (tract, here on the
+energies of the bands); Park et al. 2019, "SpecAugment" (arXiv:1904.08779; masks, here without
+warping of time).
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from elman.read.audio import Clip, read_blocks
 
 Floats = NDArray[np.float32]
 BAND, STRETCH = 0.25, 0.15  # largest share of the features and of the frames that a mask covers
+LOWEST = 20.0  # Hz, the lower end of the first band of kaldi-native-fbank
 RANGE = 20.0  # decibels between the loudest and the softest noise
 
 
@@ -38,6 +43,7 @@ class SoundAugment:
         noise: clips of noise.
         snr: lowest signal-to-noise ratio in decibels.
         masks: number of masked bands, and of masked stretches of time.
+        tract: largest relative change of the frequencies.
     """
 
     speed: float = 0.0
@@ -46,9 +52,10 @@ class SoundAugment:
     noise: Sequence[Clip] = ()
     snr: float = 10.0
     masks: int = 0
+    tract: float = 0.0
 
     def __bool__(self) -> bool:
-        return bool(self._of_waves or self.masks)
+        return bool(self._of_waves or self.masks or self.tract)
 
     @property
     def _of_waves(self) -> bool:
@@ -63,6 +70,8 @@ class SoundAugment:
             changed, faster = self._resampled(frames, draw)
             if index.count(len(changed)):
                 frames, pace = changed, faster
+        if self.tract and index.kind == "log-mel":
+            frames = warped(frames, index.rate, float(draw.uniform(1 - self.tract, 1 + self.tract)))
         frames, _ = index.adapted(frames, None)
         if self.masks:
             frames = self._masked(frames, np.array(index.mean, dtype=np.float32), draw)
@@ -124,3 +133,33 @@ class SoundAugment:
             first = int(draw.integers(count - width + 1))
             frames[first : first + width] = mean
         return frames
+
+
+def warped(frames: Floats, rate: int, factor: float) -> Floats:
+    """Return log-mel energies (T, F) of a sound whose frequencies are multiplied by a factor.
+
+    The energy of band m, whose centre is the frequency f, is that of the frequency f / factor.
+
+    Args:
+        frames: (T, F) log-mel energies.
+        rate: samples per second of the sound.
+        factor: factor of the frequencies.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.encode.sound_augment import warped
+        >>> frames = np.zeros((1, 20), dtype=np.float32)
+        >>> frames[0, 10] = 1
+        >>> warped(frames, 16_000, 1.0).argmax(), warped(frames, 16_000, 1.2).argmax()
+        (np.int64(10), np.int64(11))
+    """
+    size = frames.shape[1]
+    low, high = (1127 * np.log1p(f / 700) for f in (LOWEST, rate / 2))  # mel
+    width = (high - low) / (size + 1)  # between the centres of two bands
+    centres = 700 * np.expm1((low + width * np.arange(1, size + 1)) / 1127)
+    at = ((1127 * np.log1p(centres / factor / 700) - low) / width - 1).clip(0, size - 1)
+    below = at.astype(np.int64).clip(0, max(0, size - 2))
+    share = (at - below).astype(np.float32)
+    lower, upper = frames[:, below], frames[:, np.minimum(below + 1, size - 1)]
+    found: Floats = lower + share * (upper - lower)
+    return found

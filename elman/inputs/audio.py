@@ -34,7 +34,7 @@ from elman.report.window_statistics import FOREST, Windows, by_forest, by_regres
 from elman.settings import dialect_of
 
 USUAL_RATE = 16_000  # highest sample rate that is chosen by default, enough for speech
-USUAL = (0.1, 6.0, 0.05)  # changes of speed, level (decibels) and position (seconds) in training
+USUAL = {"speed": 0.1, "gain": 6, "shift": 0.05, "masks": 1}  # default changes in training
 NAMED = 3  # clips that a note names
 WHOLE = 60.0  # seconds up to which a clip is not cut for a transcript
 LONG = 60.0  # seconds of audio from which a bar is shown
@@ -297,13 +297,14 @@ class Audio(Input):
                 "gain, shift and noise change samples, but the clips are features; set masks and "
                 "speed only"
             )
-        speed, gain, shift = USUAL if self.index.rate else (USUAL[0], 0.0, 0.0)
-        changes = (
-            speed if s.speed is None else s.speed,
-            gain if s.gain is None else s.gain,
-            shift if s.shift is None else s.shift,
-        )
-        return SoundAugment(*changes, noise, s.noise_snr, 1 if s.masks is None else s.masks) or None
+        if s.tract and self.index.kind != "log-mel":
+            raise ArgumentError(f"tract needs log-mel features, got {self.index.kind}")
+        usual = USUAL if self.index.rate else {**USUAL, "gain": 0, "shift": 0}
+        given = {name: getattr(s, name) for name in usual}
+        chosen: dict[str, Any] = {
+            name: usual[name] if one is None else one for name, one in given.items()
+        }
+        return SoundAugment(**chosen, noise=noise, snr=s.noise_snr, tract=s.tract) or None
 
     def epochs(self, count: int) -> int:
         """Return the default number of epochs for a number of clips."""

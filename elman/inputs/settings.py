@@ -120,6 +120,9 @@ class AudioSettings:
     shift: float | None = None
     """Audio: largest shift of the clip in training, in seconds; None for 0.05, or 0 for features
     that were computed elsewhere."""
+    tract: float = 0.0
+    """Audio: largest relative change of the frequencies in training, which sounds like speakers
+    with other vocal tracts; needs log-mel features."""
     noise: str | None = None
     """Audio: folder with clips of noise that is added in training."""
     noise_snr: float = 10.0
@@ -135,8 +138,10 @@ class AudioSettings:
             raise ArgumentError(f"feature_size must be at most 256, got {self.feature_size}")
         if not 0 < self.max_seconds < float("inf"):
             raise ArgumentError(f"max_seconds must be positive, got {self.max_seconds}")
-        if self.speed is not None and not 0 <= self.speed < 0.5:
-            raise ArgumentError(f"speed must be in [0, 0.5), got {self.speed}")
+        for name in ("speed", "tract"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 0.5:
+                raise ArgumentError(f"{name} must be in [0, 0.5), got {value}")
         for name in ("channel", "convolution", "masks", "gain", "shift"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):

@@ -132,6 +132,7 @@ def test_features_that_were_computed_elsewhere_are_read(tmp_path):
     for options, message in (
         ({"gain": 3}, "gain, shift and noise change samples"),
         ({"features": "mfcc"}, "features=mfcc needs audio"),
+        ({"tract": 0.1}, "tract needs log-mel"),
     ):
         with pytest.raises(ArgumentError, match=message):
             classifier(**options).fit(tmp_path / "m.csv")
@@ -150,6 +151,22 @@ def test_features_are_interpolated_at_another_speed():
     assert np.allclose(found[:, 0], pace * np.arange(len(found)), atol=1e-4)
     assert np.allclose(found[:, 1], -2 * found[:, 0], atol=1e-4)
     assert np.abs(places - found[:, 0]).max() <= 0.51
+
+
+def test_another_vocal_tract_moves_tones_as_another_frequency_does():
+    from elman.encode.sound_augment import warped
+
+    index = classifier().fit(*clips(12)).input_.index
+
+    def tone(frequency):
+        x = 0.3 * np.sin(2 * np.pi * frequency / RATE * np.arange(4000)).astype(np.float32)
+        return index.frames([x], RATE).mean(0, keepdims=True)
+
+    for frequency, factor in ((700, 1.2), (1500, 0.85), (900, 1.0)):
+        moved = warped(tone(frequency), RATE, factor)
+        assert abs(moved.argmax() - tone(frequency * factor).argmax()) <= 1
+        nothing = abs(tone(frequency).argmax() - tone(frequency * factor).argmax())
+        assert (factor == 1) == (nothing == 0), "the frequencies are in different bands"
 
 
 def test_clips_are_pairs_of_any_kind_and_come_from_iterators():
@@ -214,7 +231,8 @@ def test_augmentation_is_seeded_and_changes_only_training(tmp_path):
     noise.mkdir()
     soundfile.write(noise / "n.wav", np.random.default_rng(0).standard_normal(4000) * 0.1, 16000)
     options = {
-        "masks": 1, "speed": 0.2, "gain": 6, "shift": 0.05, "noise": str(noise), "noise_snr": 5
+        "masks": 1, "speed": 0.2, "gain": 6, "shift": 0.05, "noise": str(noise), "noise_snr": 5,
+        "tract": 0.1,
     }  # fmt: skip
     models = [classifier(seed=1, **options).fit(*clips(12)) for _ in range(2)]
     plain = classifier(seed=1).fit(*clips(12))
