@@ -139,22 +139,31 @@ def an4_rows(data: Path, part: str) -> Rows:
 
 
 def fsdd_digits(
-    data: Path, folder: Path, *, sizes: Sequence[int] = (2000, 200, 300), seed: int = 0
+    data: Path,
+    folder: Path,
+    *,
+    sizes: Sequence[int] = (2000, 200, 300),
+    known: bool = False,
+    seed: int = 0,
 ) -> Parts:
     """Write strings of digits, made from recordings of single ones; return their rows.
 
     One speaker is in the test part, one in the validation part, and the others in the training
-    part; the takes of the parts are different too.  A string has one speaker.
+    part, or with `known` all speakers are in each part; the takes of the parts are different in any
+    case.  A string has one speaker.
 
     Args:
         data: folder with recordings/DIGIT_SPEAKER_TAKE.wav.
         folder: folder of the manifests, and of a folder of recordings for each part.
         sizes: strings of the training, the validation and the test part.
+        known: whether all speakers are in each part.
         seed: chooses the speakers and everything else.
     """
     files, draw = takes_of(data), np.random.default_rng(seed)
     speakers = draw.permutation(sorted({who for _, who, _ in files})).tolist()
     chosen = {"train": speakers[2:], "validation": speakers[1:2], "test": speakers[:1]}
+    if known:
+        chosen = dict.fromkeys(PARTS, speakers)
     parts: Parts = {}
     for part, size in zip(PARTS, sizes, strict=True):
         (folder / part).mkdir(parents=True, exist_ok=True)

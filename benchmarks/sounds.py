@@ -8,8 +8,9 @@ speech_commands  folder with a folder of recordings for each word: the word; spe
 fsdd             folder with recordings/: the digit, in the official test part (takes 0 to 4) and
                  for each speaker learned from the five others
 an4              folder with etc/ and feat/: the text, from features of 13 coefficients
-fsdd_digits      the folder of fsdd: strings of 3 to 7 digits; `--sizes` has the numbers of strings
-                 for training, validation and test
+fsdd_digits      the folder of fsdd: strings of 3 to 7 digits, of other speakers in each part;
+                 `--sizes` has the numbers of strings for training, validation and test
+fsdd_digits_known    the same strings, of all speakers in each part and of other takes
 wake_words       the folder of speech_commands: recordings of `--minutes`, with the positions of
                  `--keyword`
 
@@ -80,6 +81,11 @@ def an4(data: Path, folder: Path, *, seed: int) -> Facts:
 
 def fsdd_digits(data: Path, folder: Path, *, sizes: list[int], seed: int) -> Facts:
     parts = sound_data.fsdd_digits(data, folder, sizes=sizes, seed=seed)
+    return {"data": described(parts), "most frequent text": most_frequent_text(parts)}
+
+
+def fsdd_digits_known(data: Path, folder: Path, *, sizes: list[int], seed: int) -> Facts:
+    parts = sound_data.fsdd_digits(data, folder, sizes=sizes, known=True, seed=seed)
     return {"data": described(parts), "most frequent text": most_frequent_text(parts)}
 
 
@@ -183,7 +189,8 @@ def most_frequent_text(parts: Parts) -> Facts:
 
 
 RUNS: dict[str, Callable[..., Facts]] = {
-    run.__name__: run for run in (speech_commands, fsdd, an4, fsdd_digits, wake_words)
+    run.__name__: run
+    for run in (speech_commands, fsdd, an4, fsdd_digits, fsdd_digits_known, wake_words)
 }
 
 

@@ -118,6 +118,7 @@ SOUND = (  # file, score on the test data, target
     ("an4", "CER", 0.03),
     ("an4_live", "WER", 0.10),
     ("fsdd_digits", "WER", 0.03),
+    ("fsdd_digits_known", "WER", 0.03),
     ("fsdd_digits_live", "WER", 0.05),
 )
 LIMITS = HERE / "limits.md"  # what limits the cells that miss their target, written by hand
