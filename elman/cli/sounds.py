@@ -42,17 +42,20 @@ def open_sound(
     if sound == STANDARD_INPUT:
         rate = sample_rate or rate_of(model)
         return rate, _raw_chunks(sys.stdin.buffer, rate)
+    rate_of(model)
     if sample_rate is not None:
         raise ArgumentError("sample_rate is for -; the header of an audio file has its rate")
     return _file_chunks(sound)
 
 
 def rate_of(model: ExampleTask) -> int:
-    """Return the sample rate of a model; raise an ArgumentError if it reads features."""
+    """Return the sample rate of a model; raise an ArgumentError if it does not read samples."""
     from elman.inputs.audio import Audio
 
     learned = model.input_
-    if not isinstance(learned, Audio) or not learned.index.rate:
+    if not isinstance(learned, Audio):
+        raise ArgumentError(f"this model reads {learned.reader.noun}, expected a model of audio")
+    if not learned.index.rate:
         raise ArgumentError("this model reads features that were computed elsewhere, not samples")
     return learned.index.rate
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from elman.encode.cache import cached
 from elman.encode.sound import SoundIndex
 from elman.errors import DataError
-from elman.read.audio import Clip, read_blocks, read_features
+from elman.read.audio import Clip, named, read_blocks, read_features
 from elman.read.audio_source import content_key
 
 Floats = NDArray[np.float32]
@@ -102,7 +102,7 @@ def compute(clip: Clip, index: SoundIndex, place: str) -> Sound:
     if not index.count(len(frames)):
         lasts = f"{clip.seconds:.3f} s" if clip.rate else f"{len(clip)} frames"
         least = f"{index.least:.3f} s" if clip.rate else f"{index.stack} frames"
-        raise DataError(f"{place}: {clip.name} is too short: {lasts}, at least {least} are needed")
+        raise DataError(f"{named(clip, place)} is too short: {lasts}, at least {least} are needed")
     return Sound(clip, frames, peak, full / max(1, len(clip)))
 
 
@@ -123,14 +123,14 @@ def frame_blocks(
     given = index.kind == "given"
     if given != (clip.rate == 0):
         found, wanted = ("audio", "features") if given else ("features", "audio")
-        raise DataError(f"{place}: {clip.name} has {found}, but the others have {wanted}")
+        raise DataError(f"{named(clip, place)} has {found}, but the others have {wanted}")
     if not given:
         yield from index.frame_blocks(map(measure, read_blocks(clip, place)), clip.rate)
         return
     frames = read_features(clip, place)
     if frames.shape[1] != index.size:
         raise DataError(
-            f"{place}: {clip.name} has {frames.shape[1]} features in a frame, expected {index.size}"
+            f"{named(clip, place)} has {frames.shape[1]} features in a frame, expected {index.size}"
         )
     yield frames
 

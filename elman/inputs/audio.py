@@ -23,7 +23,7 @@ from elman.inputs.input import Input, Probabilities, Reader, TargetColumn, Targe
 from elman.inputs.live_audio import LiveAudio
 from elman.inputs.settings import InputSettings
 from elman.manifest import SERIES, read_index, write_json
-from elman.read.audio import SLOWEST, Clip
+from elman.read.audio import SLOWEST, Clip, named
 from elman.read.audio_source import AudioLayout, AudioSource, clip_of
 from elman.read.examples import Examples
 from elman.read.rows import Rejects
@@ -127,7 +127,7 @@ class AudioReader(Reader):
         longest = self.settings.max_seconds
         if clip.seconds > longest:
             raise DataError(
-                f"{place}: {clip.name} lasts {clip.seconds:,.2f} s, more than "
+                f"{named(clip, place)} lasts {clip.seconds:,.2f} s, more than "
                 f"max_seconds={longest:g}; cut it with the columns start and end, or raise it"
             )
 

@@ -98,12 +98,13 @@ def open_file(path: Path, place: str, *, channel: int | None = None, size: int =
     Raises:
         DataError: the file is missing, empty, damaged or of another kind.
     """
+    where = named(path, place)
     if not path.exists():
-        raise DataError(f"{place}: {_named(path, place)} does not exist")
+        raise DataError(f"{where} does not exist")
     if path.is_dir():
-        raise DataError(f"{place}: {_named(path, place)} is a folder, expected an audio file")
+        raise DataError(f"{where} is a folder, expected an audio file")
     if not size_of(path):
-        raise DataError(f"{place}: {path} is an empty file, expected audio")
+        raise DataError(f"{where} is an empty file, expected audio")
     if path.suffix.lower() in FEATURES:
         shape = _features(path, place, size).shape
         return Clip(path.name, path, 0, 0, shape[0], width=shape[1])
@@ -112,22 +113,22 @@ def open_file(path: Path, place: str, *, channel: int | None = None, size: int =
         header = soundfile.info(str(path), verbose=True)
     except soundfile.LibsndfileError as error:
         raise DataError(
-            f"{place}: {path} is not an audio file that can be read ({_reason(error)}); convert it "
+            f"{where} is not an audio file that can be read ({_reason(error)}); convert it "
             "to WAV or FLAC"
         ) from None
     if promised := PROMISED.search(header.extra_info):
         stated, there = map(int, promised.groups())
         if stated < UNKNOWN:
             raise DataError(
-                f"{place}: {path} is damaged: its header states {stated:,} bytes of audio, but it "
+                f"{where} is damaged: its header states {stated:,} bytes of audio, but it "
                 f"has {there:,}; copy it again, or convert it to repair the header"
             )
-    _check_rate(header.samplerate, f"{place}: {_named(path, place)}")
+    _check_rate(header.samplerate, where)
     if header.frames < 1:
-        raise DataError(f"{place}: {path} has no audio, only a header")
+        raise DataError(f"{where} has no audio, only a header")
     if channel is not None and channel >= header.channels:
         raise DataError(
-            f"{place}: {_named(path, place)} has no channel {channel} (counted from 0), its number "
+            f"{where} has no channel {channel} (counted from 0), its number "
             f"of channels is {header.channels}"
         )
     return Clip(path.name, path, header.samplerate, 0, header.frames, channel)
@@ -182,9 +183,10 @@ def _check_rate(rate: object, place: str) -> None:
         )
 
 
-def _named(path: Path, place: str) -> str:
-    """Return the name of a file for a message, without the folder that its place has."""
-    return path.name if str(path) == place else str(path)
+def named(item: Path | Clip, place: str) -> str:
+    """Return where a file or a clip was read, and its name if that is not the same."""
+    whole = item.label if isinstance(item, Clip) else str(item)
+    return place if whole == place else f"{place}: {item}"
 
 
 def cut_clip(clip: Clip, start: object, end: object, place: str) -> Clip:
@@ -221,14 +223,14 @@ def read_blocks(clip: Clip, place: str) -> Iterator[Floats]:
         if not np.abs(mono).max(initial=0) < LOUDEST:  # also true for NaN
             bad = int(np.argmin(np.abs(mono) < LOUDEST))
             raise DataError(
-                f"{place}: {clip.name} has a sample that is not a number in [-1, 1] "
+                f"{named(clip, place)} has a sample that is not a number in [-1, 1] "
                 f"({mono[bad]:g} at {(clip.first + read + bad) / clip.rate:.3f} s)"
             )
         read += len(mono)
         yield np.ascontiguousarray(mono, dtype=np.float32)
     if read < len(clip):
         raise DataError(
-            f"{place}: {clip.name} is damaged: its header states {len(clip) / clip.rate:.2f} s, "
+            f"{named(clip, place)} is damaged: its header states {len(clip) / clip.rate:.2f} s, "
             f"but only {read / clip.rate:.2f} s can be read"
         )
 
@@ -245,7 +247,7 @@ def read_features(clip: Clip, place: str) -> Floats:
     found = np.asarray(array[clip.first : clip.last], dtype=np.float32)
     if not np.isfinite(found).all():
         frame = int(np.argmin(np.isfinite(found).all(1)))
-        raise DataError(f"{place}: {clip.name} has a number that is not finite in frame {frame}")
+        raise DataError(f"{named(clip, place)} has a number that is not finite in frame {frame}")
     return found
 
 
@@ -268,7 +270,7 @@ def _blocks(clip: Clip, place: str) -> Iterator[Floats]:
                 left -= len(block)
                 yield block
     except soundfile.LibsndfileError as error:
-        raise DataError(f"{place}: {clip.source} is damaged ({_reason(error)})") from None
+        raise DataError(f"{named(clip, place)} is damaged ({_reason(error)})") from None
 
 
 def _scaled(samples: NDArray[Any]) -> Floats:
@@ -283,7 +285,7 @@ def _scaled(samples: NDArray[Any]) -> Floats:
 
 def _features(path: Path, place: str, size: int) -> NDArray[Any]:
     """Return the features (T, F) of a file, mapped into memory."""
-    wanted = f"{place}: {path} is not a file of features"
+    wanted = f"{named(path, place)} is not a file of features"
     with reading(path):
         if path.suffix.lower() == ".npy":
             try:
