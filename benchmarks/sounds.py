@@ -10,7 +10,7 @@ fsdd             folder with recordings/: the digit, in the official test part (
 an4              folder with etc/ and feat/: the text, from features of 13 coefficients
 fsdd_digits      the folder of fsdd: strings of 3 to 7 digits, of other speakers in each part;
                  `--sizes` has the numbers of strings for training, validation and test
-fsdd_digits_known    the same strings, of all speakers in each part and of other takes
+fsdd_digits_known    the folder of fsdd: strings of all speakers in each part, of other takes
 wake_words       the folder of speech_commands: recordings of `--minutes`, with the positions of
                  `--keyword`
 
@@ -79,14 +79,15 @@ def an4(data: Path, folder: Path, *, seed: int) -> Facts:
     return {"data": facts, "most frequent text": most_frequent_text(parts)}
 
 
-def fsdd_digits(data: Path, folder: Path, *, sizes: list[int], seed: int) -> Facts:
-    parts = sound_data.fsdd_digits(data, folder, sizes=sizes, seed=seed)
+def fsdd_digits(
+    data: Path, folder: Path, *, sizes: list[int], seed: int, known: bool = False
+) -> Facts:
+    parts = sound_data.fsdd_digits(data, folder, sizes=sizes, known=known, seed=seed)
     return {"data": described(parts), "most frequent text": most_frequent_text(parts)}
 
 
 def fsdd_digits_known(data: Path, folder: Path, *, sizes: list[int], seed: int) -> Facts:
-    parts = sound_data.fsdd_digits(data, folder, sizes=sizes, known=True, seed=seed)
-    return {"data": described(parts), "most frequent text": most_frequent_text(parts)}
+    return fsdd_digits(data, folder, sizes=sizes, seed=seed, known=True)
 
 
 def wake_words(data: Path, folder: Path, *, keyword: str, minutes: float, seed: int) -> Facts:

@@ -169,6 +169,9 @@ def summary(runs: list[Facts]) -> Facts:
 
 
 def main() -> None:
+    for _, name in RUNS.values():
+        if not Path(__file__).with_name(f"{name}.yaml").exists():
+            raise SystemExit(f"benchmarks/{name}.yaml is missing")
     parser = parser_of(RUNS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     given = parser.parse_args()

@@ -146,7 +146,7 @@ def restored(blob: bytes, like: State) -> State:
     ):
         raise DataError(
             f"the state has leaves {_shown(leaves)}, but this model needs {_shown(wanted)}: "
-            "restore it into the model that it came from"
+            "restore it into the model that it came from, with the same settings"
         )
 
     def filled(part: State, name: str) -> State:

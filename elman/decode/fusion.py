@@ -73,7 +73,7 @@ def fuse(
     *,
     model: WordModel[Any] | None = None,
     characters: CharacterModel | None = None,
-    phrases: Mapping[str, float | None] | None = None,
+    phrases: Mapping[str, float] | None = None,
     words: Iterable[str] | None = None,
 ) -> Scorer[Any] | None:
     """Return the scorer of a search with its weights; None if there is nothing to score.
@@ -83,7 +83,7 @@ def fuse(
         pieces: text of each token, with a leading space where a new word begins.
         model: a language model of words.
         characters: a language model of characters.
-        phrases: phrases and their boosts, see `Phrases`; None for the usual boost.
+        phrases: phrases and their boosts, see `Phrases`.
         words: the only words that can be recognised; None for all.
 
     Raises:
@@ -105,11 +105,8 @@ def fuse(
         parts.append((scorer, 1.0))
     if characters is not None and search.lm_weight:
         parts.append((characters, search.lm_weight))
-    boosts = {
-        text: search.boost if boost is None else boost for text, boost in (phrases or {}).items()
-    }
-    if any(boosts.values()):
-        parts.append((Phrases(boosts, pieces), 1.0))
+    if phrases and any(phrases.values()):
+        parts.append((Phrases(phrases, pieces), 1.0))
     if words is not None:
         parts.append((ClosedVocabulary(words, pieces), 1.0))
     if len(parts) == 1 and parts[0][1] == 1:

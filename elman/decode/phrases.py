@@ -12,14 +12,14 @@ links are those of Aho and Corasick 1975, "Efficient string matching", Communica
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 
 import numpy as np
 
-from elman.arguments import check_number
+from elman.arguments import check_number, texts_of_argument
 from elman.decode.characters import CharacterScorer, Spelling, spelled
 from elman.decode.prefixes import Integers
 from elman.decode.scorers import Floats
@@ -83,7 +83,6 @@ class Phrases(CharacterScorer):
             self._nodes[ROOT].children[" "] = BOUNDARY
         self._spaced = spelling.spaced
         for text, boost in zip(texts, phrases.values(), strict=True):
-            check_number(boost, f"the boost of {text!r}")
             if not isfinite(boost):
                 raise ArgumentError(f"the boost of {text!r} must be finite, got {boost}")
             self._add(text, boost * len(text.split()))
@@ -182,6 +181,32 @@ class Phrases(CharacterScorer):
             found.update(self._nodes[state].children)
             state = self._nodes[state].fail
         return found
+
+
+def boosts_of(
+    phrases: Mapping[str, float | None] | Iterable[str], usual: float
+) -> dict[str, float]:
+    """Return the boost of each phrase.
+
+    Args:
+        phrases: phrases, and possibly their boosts.
+        usual: boost of a phrase without one, or with None.
+
+    Raises:
+        ArgumentError: a phrase is not a string, or a boost is not a number.
+
+    Example:
+        >>> from elman.decode.phrases import boosts_of
+        >>> boosts_of(["Ada"], 3.0), boosts_of({"Ada": 5, "Bob": None}, 3.0)
+        ({'Ada': 3.0}, {'Ada': 5.0, 'Bob': 3.0})
+    """
+    names = texts_of_argument(phrases, "phrases")
+    found = dict.fromkeys(names, float(usual))
+    for text, boost in phrases.items() if isinstance(phrases, Mapping) else ():
+        if boost is not None:
+            check_number(boost, f"the boost of {text!r}")
+            found[text] = float(boost)
+    return found
 
 
 def read_phrases(path: Path) -> dict[str, float | None]:

@@ -36,21 +36,28 @@ class Mapped(np.memmap):
 
     def __reduce__(self) -> Any:
         """Return the function and the arguments that open the same part of the file."""
-        if not self.flags.c_contiguous:
-            return super().__reduce__()
-        begin = np.frombuffer(vars(self)["_mmap"], np.uint8).ctypes.data
-        first = (self.ctypes.data - begin) // self.itemsize
-        return _part, (self.filename, first, self.shape)
+        file = vars(self)["_mmap"]
+        if file is None or not self.flags.c_contiguous:  # a result, or not one part of the file
+            return np.asarray(self).__reduce__()
+        first = (self.ctypes.data - np.frombuffer(file, np.uint8).ctypes.data) // self.itemsize
+        return _sent_part, (Path(str(self.filename)), first, self.shape)
+
+
+def _sent_part(path: Path, first: int, shape: tuple[int, ...]) -> Floats:
+    """Return the numbers of a file from `first` on, in a shape, for another process."""
+    try:
+        whole = _whole(path, path.stat().st_ino)
+    except OSError as error:
+        raise DataError(
+            f"{path}: the frames of the audio are not here ({error.strerror}); the processes of a "
+            "run must share a cache folder: set ELMAN_CACHE"
+        ) from error
+    return whole[first : first + math.prod(shape)].reshape(shape)
 
 
 @cache
-def _whole(path: Path) -> Mapped:
+def _whole(path: Path, number: int) -> Mapped:  # noqa: ARG001 - a new file has another number
     return Mapped(path, np.float32, "r")
-
-
-def _part(path: Path, first: int, shape: tuple[int, ...]) -> Floats:
-    """Return the numbers of a file from `first` on, in a shape."""
-    return _whole(path)[first : first + math.prod(shape)].reshape(shape)
 
 
 class Sound(NamedTuple):
@@ -179,13 +186,14 @@ def compute_all(
     folder = cached(repr(("frames", of_frames, parts)), ("frames", "clips"), write)
     rows = [json.loads(line) for line in (folder / "clips").read_text().splitlines()]
     found: list[Sound | DataError] = []
-    at = 0
+    total, at = sum(row[0] for row in rows), 0
+    numbers = Mapped(folder / "frames", np.float32, "r") if total else np.zeros(0, np.float32)
+    whole = numbers.reshape(-1, index.size)
     for clip, (count, peak, clipped, error) in zip(clips, rows, strict=True):
         if error is not None:
             found.append(DataError(error))
         else:
-            frames = _part(folder / "frames", at * index.size, (count, index.size))
-            found.append(Sound(clip, frames, peak, clipped))
+            found.append(Sound(clip, whole[at : at + count], peak, clipped))
         at += count
     return found
 

@@ -156,11 +156,10 @@ class AudioReader(Reader):
         stack, stride = s.frame_stack or (7 if conv else 3), s.frame_stride or (4 if conv else 3)
         size = s.feature_size or (CEPSTRA if s.features == "mfcc" else MELS)
         kind: Kind = s.features
-        if not clips[0].rate and (s.sample_rate or s.channel is not None):
-            raise ArgumentError("sample_rate and channel need audio, but the clips are features")
-        if not clips[0].rate and s.features != "log-mel":
-            raise ArgumentError(f"features={s.features} needs audio, but the clips are features")
         if not clips[0].rate:
+            for name in ("sample_rate", "channel", "features", "tract"):
+                if getattr(s, name) != getattr(InputSettings, name):
+                    raise ArgumentError(f"{name} needs audio, but the clips are features")
             kind, size, rate = "given", clips[0].width, 0
         index = SoundIndex(kind, size, rate, stack, stride, s.running_norm)
         index.check_size()
@@ -297,8 +296,6 @@ class Audio(Input):
                 "gain, shift and noise change samples, but the clips are features; set masks and "
                 "speed only"
             )
-        if s.tract and self.index.kind != "log-mel":
-            raise ArgumentError(f"tract needs log-mel features, got {self.index.kind}")
         usual = USUAL if self.index.rate else {**USUAL, "gain": 0, "shift": 0}
         given = {name: getattr(s, name) for name in usual}
         chosen: dict[str, Any] = {

@@ -188,7 +188,8 @@ class Live(Generic[Output]):
         """Continue from a state that `state_bytes` returned.
 
         Raises:
-            DataError: the bytes are damaged, or come from another model; the session is unchanged.
+            DataError: the bytes are damaged, or from a model of another form or with other settings
+                of the session; the session is unchanged.
         """
         fresh = copy.copy(self)
         if self._stream is not None:

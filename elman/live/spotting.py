@@ -154,7 +154,7 @@ class LiveSpotting(Live[Floats]):
             width=network.core.input_size,
         )
         rate: Any = static.get("sample_rate", learned.index.rate)
-        self._silence = round((self._lasts + spotting.smoothing) * rate)  # samples
+        self._silence = round(self._lasts * rate)  # samples of a window
 
     def push(self, element: Any, at: None = None) -> list[Spotted]:  # type: ignore[override]
         """Read the next samples, and return the key words that are detected with them.
@@ -169,13 +169,18 @@ class LiveSpotting(Live[Floats]):
         return self._detect(super().push(element, at))
 
     def finish(self) -> list[Spotted]:  # type: ignore[override]
-        """Return the key words in the last windows, for which silence follows the sound.
+        """Return the key words in the last windows, as if a window of silence followed.
 
-        Without it, a word just before the end would be in too few windows.
+        Without it, a word just before the end would be in too few windows.  A window ends at the
+        end of the sound at the latest.
         """
+        steps = self._target.detector.window * self._every + len(self._last)
+        if not steps:
+            return self._detect(super().finish())
         silence = np.zeros(self._silence, dtype=np.float32)
-        found = self.push(silence) if len(silence) else []  # no samples if the model reads features
-        return found + self._detect(super().finish())
+        found = self.push(silence) + self._detect(super().finish())
+        last = (steps - self._size) * self._seconds + self._lasts
+        return [one._replace(end=min(one.end, last)) for one in found if one.start < last]
 
     def probabilities(self, samples: Any) -> Floats:
         """Read the next samples, and return the probabilities (T, K) of the complete windows.

@@ -235,9 +235,10 @@ def clip_of(cell: object, place: str, layout: AudioLayout, folder: Path) -> Clip
 
 def is_pair(cell: object) -> TypeGuard[tuple[Any, Any] | list[Any]]:
     """Return whether a cell has samples (N,) or (N, channels) and their rate."""
-    if not isinstance(cell, list | tuple) or len(cell) != 2 or np.ndim(cell[1]) != 0:
+    if not isinstance(cell, list | tuple) or len(cell) != 2:
         return False
-    return isinstance(cell[0], list | tuple) or hasattr(cell[0], "__array__")
+    several = [isinstance(one, list | tuple) or getattr(one, "ndim", 0) > 0 for one in cell]
+    return several == [True, False]
 
 
 def is_clips(given: object, column: str) -> bool:

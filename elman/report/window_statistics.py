@@ -4,8 +4,8 @@
                           last value, mean absolute change and share of measured steps of each
                           channel; static columns; number of steps.  300 trees, or fewer if rows
                           times classes times trees would be more than NODES
-    logistic regression   inputs: last value and mean of each channel, or for `audio` all statistics
-                          of the forest; whether they exist, and static columns; C = 0.1
+    logistic regression   inputs: last value and mean of each channel, whether they exist, and
+                          static columns, or for audio the inputs of the forest; C = 0.1
 
 The probabilities of a recording are the means over its windows.  All numbers are standardised by
 the training data, because a forest reads float32.
@@ -98,10 +98,6 @@ def by_forest(
     if trees < FEWEST:
         return None
 
-    def features(windows: Windows) -> Numbers:
-        steps = np.array([[len(one)] for one in windows[0]])
-        return np.concatenate([_each(windows, statistics), steps], 1)
-
     def ready(rows: Numbers) -> Numbers:
         return np.asarray(np.nan_to_num(rows, nan=-1e9))
 
@@ -111,7 +107,7 @@ def by_forest(
         return lambda other: (forest.predict_proba(ready(other)), forest.classes_)
 
     name = FOREST if trees == TREES else f"{FOREST}, {trees} trees"
-    return name, _run(features, fit, train, targets, others, classes)
+    return name, _run(_all_statistics, fit, train, targets, others, classes)
 
 
 def by_regression(
@@ -133,7 +129,7 @@ def by_regression(
     from sklearn.preprocessing import StandardScaler
 
     def features(windows: Windows) -> Numbers:
-        return _each(windows, statistics if audio else last_and_mean)
+        return _all_statistics(windows) if audio else _each(windows, last_and_mean)
 
     def fit(x: Numbers, y: NDArray[np.int64]) -> Callable[[Numbers], tuple[Numbers, Numbers]]:
         some = ~np.isnan(x).all(0)
@@ -151,6 +147,12 @@ def by_regression(
 
     name = AUDIO_REGRESSION if audio else REGRESSION
     return name, _run(features, fit, train, targets, others, classes)
+
+
+def _all_statistics(windows: Windows) -> Numbers:
+    """Return a row of statistics, static columns and the number of steps for each window."""
+    steps = np.array([[len(one)] for one in windows[0]])
+    return np.concatenate([_each(windows, statistics), steps], 1)
 
 
 def _each(windows: Windows, of: Callable[[Numbers], Numbers]) -> Numbers:

@@ -18,18 +18,25 @@ from elman.tasks.prediction import Prediction, SearchOptions, label_cell
 
 if TYPE_CHECKING:
     from elman.decode.transcript import Transcript
+    from elman.encode.sound import SoundIndex
     from elman.read.audio import Clip
 
 Items = TypeVar("Items", bound=ExampleTask)
 
 
-def clips_of(model: ExampleTask, path: Path) -> list[Clip]:
-    """Return the clips of an audio file, a folder or a manifest, of which only headers are read."""
-    from elman.inputs.audio import AudioReader
+def clips_of(model: ExampleTask, path: Path) -> tuple[list[tuple[Clip, str]], SoundIndex]:
+    """Return clips of which only headers are read, with their places, and the features of a model.
 
-    reader = model.input_.reader
-    assert isinstance(reader, AudioReader)
-    return [clip for clip, _, _ in reader.clips(path, model.target_.column(model))]
+    Args:
+        model: a model of audio.
+        path: an audio file, a folder or a manifest.
+    """
+    from elman.inputs.audio import Audio
+
+    learned = model.input_
+    assert isinstance(learned, Audio)
+    found = learned.reader.clips(path, model.target_.column(model))
+    return [(clip, place) for clip, place, _ in found], learned.index
 
 
 @dataclass(kw_only=True)
@@ -41,9 +48,11 @@ class OfAudio(Prediction[Items]):
 
     def lines(self, model: Items, text: str) -> Iterator[str]:
         """Yield the predictions for an audio file, or for all of a folder or a manifest."""
-        clips = clips_of(model, Path(text))
-        for clip in clips:
-            for line in self._lines(model, clip):
+        from elman.encode.sound_frames import compute
+
+        clips, index = clips_of(model, Path(text))
+        for clip, place in clips:
+            for line in self._lines(model, compute(clip, index, place)):
                 yield f"{clip.label}: {line}" if len(clips) > 1 else line
 
     def _lines(self, model: Items, item: Any) -> Iterator[str]:
@@ -190,8 +199,8 @@ class SpeechTexts(SpeechOptions, OfAudio[Transcriber]):
         if self.k is not None and self.times:
             raise ArgumentError("times are those of the best transcript; omit k")
         found = model.transcribe(Path(text), **self.given(self.k or 1))
-        clips = clips_of(model, Path(text))
-        for clip, best in zip(clips, found, strict=True):
+        clips, _ = clips_of(model, Path(text))
+        for (clip, _), best in zip(clips, found, strict=True):
             for line in self._shown(best):
                 yield f"{clip.label}: {line}" if len(clips) > 1 else line
 

@@ -47,6 +47,8 @@ def in_lists(given: Any) -> Any:
     """Return items, or items and targets, in which iterators are lists and can be read again."""
     if isinstance(given, tuple) and len(given) == 2:
         return tuple(map(in_lists, given))
+    if isinstance(given, Mapping):
+        return {name: in_lists(one) for name, one in given.items()}
     return list(given) if isinstance(given, Iterator) else given
 
 

@@ -194,7 +194,8 @@ class Transcriber(TranscriberSettings, ExampleTask):
         from elman.live.transcription import LiveTranscript, LiveTranscription
 
         check_kind(endpoints, (Endpoints,), "endpoints")
-        settings, scorer, key = self._scorer(search, language_model, phrases, words)
+        settings, scorer, given = self._scorer(search, language_model, phrases, words)
+        key = _key_of(*given)
         network, target = self.model.eval(), self.transcripts
 
         def begin() -> tuple[Any, LiveTranscript]:
@@ -279,42 +280,36 @@ class Transcriber(TranscriberSettings, ExampleTask):
         language_model: str | Path | LanguageModel | None,
         phrases: Given | None,
         words: Iterable[str] | None,
-    ) -> tuple[SpeechSearch, Scorer[Any] | None, int]:
-        """Return the settings of a search, the scorer that it adds, and a hash of both."""
+    ) -> tuple[SpeechSearch, Scorer[Any] | None, list[Any]]:
+        """Return the settings of a search, the scorer that it adds, and what both depend on."""
         from elman.decode.fusion import fuse
         from elman.decode.hypotheses import SpeechSearch
         from elman.decode.language_model import CharacterModel, WordNetwork, same_characters
         from elman.decode.ngram_file import read_arpa
-        from elman.read.audio_source import content_key
-        from elman.tasks.task import identity_of
+        from elman.decode.phrases import boosts_of
 
         check_kind(search, (SpeechSearch,), "search")
         search, pieces = search or SpeechSearch(), self.transcripts.pieces
-        if phrases is not None and not isinstance(phrases, Mapping):
-            phrases = dict.fromkeys(texts_of_argument(phrases, "phrases"))
-        words = None if words is None else texts_of_argument(words, "words")
+        boosts = {} if phrases is None else boosts_of(phrases, search.boost)
+        words = None if words is None else sorted(set(texts_of_argument(words, "words")))
         model: Any = None
-        characters, source = None, ""
+        characters = None
         if is_path(language_model) and not Path(language_model).is_dir():
             model = read_arpa(Path(language_model), unknown=search.unknown)
-            source = content_key(Path(language_model))
         elif language_model is not None:
             if is_path(language_model):
                 language_model = LanguageModel.load(language_model)
             check_kind(language_model, (LanguageModel,), "language_model")
             vocabulary = language_model.vocabulary
             network = language_model.model.eval()
-            source = identity_of(language_model)
             if same_characters(vocabulary, pieces):
                 characters = CharacterModel(network, vocabulary, pieces)
             else:
                 model = WordNetwork(network, vocabulary)
         scorer = fuse(
-            search, pieces, model=model, characters=characters, phrases=phrases, words=words
+            search, pieces, model=model, characters=characters, phrases=boosts, words=words
         )
-        given = (search, sorted((phrases or {}).items()), words and sorted(words), source)
-        digest = hashlib.blake2b(repr(given).encode(), digest_size=7)
-        return search, scorer, int.from_bytes(digest.digest(), "big")
+        return search, scorer, [language_model, search, sorted(boosts.items()), words]
 
     def card(self, name: str) -> str:
         """Return the model card."""
@@ -339,3 +334,17 @@ class Transcriber(TranscriberSettings, ExampleTask):
             use=learned.use,
             end="Expect useful transcripts only for speech like the training data.",
         )
+
+
+def _key_of(language_model: Any, *others: Any) -> int:
+    """Return a hash of a language model, which can be a file or None, and of other arguments."""
+    from elman.read.audio_source import content_key
+    from elman.tasks.task import identity_of
+
+    source = language_model
+    if isinstance(source, LanguageModel):
+        source = identity_of(source)
+    elif source is not None:
+        source = content_key(Path(source))
+    digest = hashlib.blake2b(repr((source, others)).encode(), digest_size=7)
+    return int.from_bytes(digest.digest(), "big")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from elman.decode.closed import ClosedVocabulary
 from elman.decode.fusion import fuse
 from elman.decode.hypotheses import SpeechSearch
-from elman.decode.phrases import Phrases, read_phrases
+from elman.decode.phrases import Phrases, boosts_of, read_phrases
 from elman.decode.scorers import Scorer
 from elman.errors import ArgumentError, DataError
 from tests.decode.speech import decoded, scores, spoken
@@ -151,7 +151,7 @@ def test_a_boost_makes_the_second_best_phrase_win_and_a_boost_of_0_changes_nothi
     assert decoded(log_p, search, fuse(search, LETTERS, phrases={"bne": 0.0})) == plain
     assert decoded(log_p, search, Phrases({"bne": 0.0}, LETTERS)) == plain
     usual = SpeechSearch(n_best=3, boost=2.0)
-    assert decoded(log_p, usual, fuse(usual, LETTERS, phrases={"bne": None})) == boosted
+    assert decoded(log_p, usual, fuse(usual, LETTERS, phrases=boosts_of(["bne"], 2.0))) == boosted
 
 
 @settings(max_examples=60, deadline=None)

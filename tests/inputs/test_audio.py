@@ -11,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 import elman
 from elman.cli import main
 from elman.encode.sound import Steps
 from elman.encode.sound_frames import compute_all
 from elman.errors import ArgumentError, DataError
+from elman.report.window_statistics import by_regression
 from tests.sounds import RATE, WORDS, clips, spoken, write_folder
 
 FRONT_ENDS = {
@@ -131,8 +133,8 @@ def test_features_that_were_computed_elsewhere_are_read(tmp_path):
     assert all(places.max() < len(steps) for _, places in found)
     for options, message in (
         ({"gain": 3}, "gain, shift and noise change samples"),
-        ({"features": "mfcc"}, "features=mfcc needs audio"),
-        ({"tract": 0.1}, "tract needs log-mel"),
+        ({"features": "mfcc"}, "features needs audio"),
+        ({"tract": 0.1}, "tract needs audio"),
     ):
         with pytest.raises(ArgumentError, match=message):
             classifier(**options).fit(tmp_path / "m.csv")
@@ -175,6 +177,8 @@ def test_clips_are_pairs_of_any_kind_and_come_from_iterators():
     model = classifier(seed=2).fit(pairs, iter(labels))
     same = classifier(seed=2).fit(given, labels)
     assert np.allclose(model.predict_proba(given), same.predict_proba(given), atol=1e-4)
+    columns = {"path": iter([samples for samples, _ in given]), "label": iter(labels)}
+    assert classifier(sample_rate=RATE, inputs="audio").fit(columns).classes == model.classes
     with pytest.raises(ArgumentError, match="path must be a list of cells, got int"):
         model.predict({"path": 1})
 
@@ -192,11 +196,28 @@ def test_parts_of_a_file_are_told_apart(tmp_path, capsys):
     ]  # fmt: skip
 
 
+def test_a_bad_clip_of_a_manifest_is_named_by_its_line(tmp_path, capsys):
+    write_folder(tmp_path / "data", 12)
+    classifier().fit(tmp_path / "data", out=tmp_path / "run")
+    good = sorted((tmp_path / "data").glob("*/*.wav"))[0]
+    soundfile.write(tmp_path / "bad.wav", np.full(4000, np.nan), RATE, subtype="FLOAT")
+    (tmp_path / "m.csv").write_text(f"path\n{good}\nbad.wav\n")
+    assert main(["predict", str(tmp_path / "run"), str(tmp_path / "m.csv"), "--k", "1"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out.startswith(str(good))
+    assert "m.csv: line 3: bad.wav has a sample that is not a number" in printed.err
+
+
 def test_the_regression_of_audio_reads_all_statistics():
     pytest.importorskip("sklearn")
-    model = classifier().fit(*clips(24))
-    names = [one["name"] for one in (model.metrics["baseline"], *model.metrics["others"])]
-    assert "logistic regression on statistics of windows" in names
+    draw, labels = np.random.default_rng(0), torch.arange(60) % 2
+    arrays = [draw.standard_normal((30, 2)) * (1 + 3 * (n % 2)) for n in range(60)]
+    for one in arrays:
+        one[-1] = one.mean(0)  # no information in the last value
+    windows = arrays, np.zeros((60, 0)), np.arange(60)
+    for audio, right in ((True, True), (False, False)):
+        _, found = by_regression(windows, labels, {"test": windows}, 2, audio=audio)
+        assert ((found["test"].argmax(1) == labels).float().mean() > 0.95) == right
 
 
 def test_a_second_run_reads_the_features_from_the_cache(tmp_path, monkeypatch):
@@ -222,8 +243,26 @@ def test_other_processes_receive_the_place_of_frames_in_the_cache(tmp_path):
     assert max(map(len, sent)) < 500
     for sound, one in zip(sounds, map(pickle.loads, sent), strict=True):
         assert np.array_equal(one, sound.frames[3:])
-    columns = sounds[0].frames[:, ::2]
-    assert np.array_equal(pickle.loads(pickle.dumps(columns)), columns)
+    for made in (sounds[0].frames[:, ::2], sounds[0].frames * 2, sounds[0].frames[3:3]):
+        again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(made))))
+        assert np.array_equal(again, made)
+    (tmp_path / "sent").write_bytes(sent[0])
+    program = f"import pickle; print(pickle.load(open({str(tmp_path / 'sent')!r}, 'rb')).sum())"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert float(done.stdout) == pytest.approx(float(sounds[0].frames[3:].sum()), rel=1e-4)
+
+
+def test_damaged_frames_in_the_cache_are_computed_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("ELMAN_CACHE", str(tmp_path / "cache"))
+    folder = write_folder(tmp_path / "data", 12)
+    model = classifier().fit(folder)
+    items = model.input_.reader.open(folder, model.target_.column(model)).read()
+    given = [row.values[0] for row in items], [""] * 12, model.input_.index, lambda _: None
+    wanted = [sound.frames.copy() for sound in compute_all(*given)]
+    for file in (tmp_path / "cache").rglob("frames"):
+        file.write_bytes(file.read_bytes()[:-400])
+    for found, frames in zip(compute_all(*given), wanted, strict=True):
+        assert np.array_equal(found.frames, frames)
 
 
 def test_augmentation_is_seeded_and_changes_only_training(tmp_path):
@@ -350,6 +389,7 @@ def test_long_short_silent_and_clipped_clips_are_named(tmp_path):
         ({"convolution": 4, "frame_stack": 3}, "convolution reads 7 frames"),
         ({"noise": "no/such/folder"}, "no/such/folder"),
         ({"noise_snr": 5.0}, "noise_snr needs noise"),
+        ({"tract": 0.1, "features": "mfcc"}, "tract needs features=log-mel"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(options, message):

@@ -203,8 +203,12 @@ def test_words_are_spotted_where_they_are_spoken():
     for word in ("ba", "du"):  # a clip of one word, which is shorter than a window
         sounds = [spoken(word, np.random.default_rng(n)) for n in range(20)]
         single = [model.spot(sample_rate=RATE) for _ in sounds]
-        found = [bool(live.push(x) + live.finish()) for live, x in zip(single, sounds, strict=True)]
-        assert sum(found) >= 14 if word == "ba" else sum(found) <= 6
+        found = [live.push(x) + live.finish() for live, x in zip(single, sounds, strict=True)]
+        hits = sum(map(bool, found))
+        assert hits >= 4 if word == "ba" else hits <= 3
+        for x, some in zip(sounds, found, strict=True):
+            assert all(one.start < one.end <= len(x) / RATE for one in some)
+    assert model.spot(spotting=Spotting(threshold=0)).finish() == []
 
 
 def held_out(model: elman.Classifier, count: int, seed: int = 9) -> Examples:

@@ -113,8 +113,9 @@ def test_a_session_continues_from_stored_bytes_in_the_middle_of_a_word(fitted):
     for other in ({"phrases": ["ba"]}, {"words": ["ba"]}, {"search": SpeechSearch(word_bonus=1)}):
         with pytest.raises(DataError, match="another search, language model, phrases or words"):
             fitted.stream(endpoints=rules, **other).restore(blob)
-    named = fitted.stream(endpoints=rules, phrases=["ba"])
-    fitted.stream(endpoints=rules, phrases={"ba": None}).restore(named.state_bytes())
+    named = fitted.stream(endpoints=rules, phrases=["ba"], words=["ba", "du", "ba"])
+    same = fitted.stream(endpoints=rules, phrases={"ba": SpeechSearch().boost}, words=["du", "ba"])
+    same.restore(named.state_bytes())
 
 
 def test_words_have_times_and_calibrated_confidences(fitted):
@@ -153,7 +154,8 @@ def test_a_language_model_phrases_and_a_closed_vocabulary_change_the_result(tmp_
         ({"words": "ba"}, r"expected a list of strings, got one: 'ba'; write \[words\]"),
         ({"words": [1]}, r"words\[0\] must be a string, got int"),
         ({"phrases": ["ba", None]}, r"phrases\[1\] must be a string, got NoneType"),
-        ({"phrases": {"ba": "much"}}, "the boost of 'ba' must be a number, got 'much'"),
+        ({"phrases": {"ba": ""}}, "the boost of 'ba' must be a number, got ''"),
+        ({"phrases": {1: 2.0}}, r"phrases\[0\] must be a string, got int"),
     ):
         with pytest.raises(ArgumentError, match=message):
             model.predict(sounds[:1], **given)
