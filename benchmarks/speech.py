@@ -10,6 +10,7 @@ speech_commands_small  .yaml          test accuracy of a model of fewer than 100
 fsdd                   .yaml          test accuracy, official split
 fsdd_speakers          fsdd.yaml      test accuracy for each speaker, learned from the five others
 an4                    .yaml          WER and CER; with an n-gram model of the training transcripts
+an4_whole              an4            the same, learned from the validation part too
 an4_live               .yaml          WER of a transducer that reads forward only
 fsdd_digits            .yaml          WER of connected digits, of a speaker without training data
 fsdd_digits_known      fsdd_digits    WER of other takes of the speakers in the training data
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from result import RESULTS
 from texts import Settings, finish, parser_of, settings_of
 
 import elman
@@ -40,7 +42,7 @@ from elman.read.rows import Rows
 from elman.report.transcripts import score_transcripts
 
 WEIGHTS = (0.3, 0.5, 0.8, 1.2)  # of the language model
-BONUSES = (0.0, 1.0, 2.0, 3.0)  # for each word
+BONUSES = (0.0, 1.0, 2.0, 3.0, 4.5)  # for each word
 WORDS = "with a 3-gram model"
 Facts = dict[str, Any]
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
@@ -87,9 +89,17 @@ def speakers(folder: Path, settings: Settings) -> Facts:
     }
 
 
-def transcripts(folder: Path, settings: Settings) -> Facts:
-    """Return the errors of a transcriber, alone and with a language model of its transcripts."""
+def transcripts(folder: Path, settings: Settings, *, whole: bool = False) -> Facts:
+    """Return the errors of a transcriber, alone and with a language model of its transcripts.
+
+    With `whole`, the validation part is also used for training, and the weights of the language
+    model are those that `an4` chose.
+    """
     parts = parts_of(folder)
+    lines = {name: path.read_text().splitlines(keepends=True) for name, path in parts.items()}
+    if whole:
+        parts["train"] = folder / "train_and_validation.csv"
+        parts["train"].write_text("".join(lines["train"] + lines["validation"][1:]))
     begin = time.perf_counter()
     model = elman.Transcriber(**settings)
     model.fit(parts["train"], validation=parts["validation"], test=parts["test"], show=True)
@@ -109,16 +119,24 @@ def transcripts(folder: Path, settings: Settings) -> Facts:
         "minutes": minutes,
     }
     facts |= {name: value for name, value in scores.items() if name.startswith("confidence")}
-    facts[WORDS] = with_words(model, parts, texts)
+    chosen = None
+    if whole:
+        before = json.loads((RESULTS / "an4.json").read_text())["cells"][0][WORDS]
+        chosen = before["lm_weight"], before["word_bonus"], before["closed vocabulary"]
+    facts[WORDS] = with_words(model, parts, texts, chosen)
     return facts
 
 
 def with_words(
-    model: elman.Transcriber, parts: dict[str, Path], texts: dict[str, list[str]]
+    model: elman.Transcriber,
+    parts: dict[str, Path],
+    texts: dict[str, list[str]],
+    chosen: tuple[float, float, bool] | None,
 ) -> Facts:
     """Return the errors with a 3-gram model of the training transcripts, and possibly their words.
 
-    The weights, and whether other words are excluded, are those with the fewest validation errors.
+    The weights, and whether other words are excluded, are `chosen`, or those with the fewest
+    validation errors.
     """
     known = {word for text in texts["train"] for word in text.split()}
     with tempfile.TemporaryDirectory() as temporary:
@@ -131,14 +149,12 @@ def with_words(
             found = model.predict(parts[part], search=search, language_model=file, words=words)
             return score_transcripts(found, texts[part])
 
-        tried = {
-            given: errors("validation", *given)["WER"]
-            for given in itertools.product(WEIGHTS, BONUSES, (False, True))
-        }
+        some = [chosen] if chosen else itertools.product(WEIGHTS, BONUSES, (False, True))
+        tried = {given: errors("validation", *given)["WER"] for given in some}
         best = min(tried, key=lambda given: tried[given])
         scores = errors("test", *best)
-    chosen = dict(zip(("lm_weight", "word_bonus", "closed vocabulary"), best, strict=True))
-    return {**chosen, "WER": scores["WER"], "CER": scores["CER"], "validation": tried[best]}
+    named = dict(zip(("lm_weight", "word_bonus", "closed vocabulary"), best, strict=True))
+    return {**named, "WER": scores["WER"], "CER": scores["CER"], "validation": tried[best]}
 
 
 RUNS: dict[str, tuple[Callable[[Path, Settings], Facts], str]] = {
@@ -147,6 +163,7 @@ RUNS: dict[str, tuple[Callable[[Path, Settings], Facts], str]] = {
     "fsdd": (lambda folder, settings: labels(folder, settings, "official"), "fsdd"),
     "fsdd_speakers": (speakers, "fsdd"),
     "an4": (transcripts, "an4"),
+    "an4_whole": (lambda folder, settings: transcripts(folder, settings, whole=True), "an4"),
     "an4_live": (transcripts, "an4_live"),
     "fsdd_digits": (transcripts, "fsdd_digits"),
     "fsdd_digits_known": (transcripts, "fsdd_digits"),
