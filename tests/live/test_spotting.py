@@ -202,10 +202,11 @@ def test_words_are_spotted_where_they_are_spoken():
     assert hits >= 0.7 * len(ends)
     for word in ("ba", "du"):  # a clip of one word, which is shorter than a window
         sounds = [spoken(word, np.random.default_rng(n)) for n in range(20)]
-        single = [model.spot(sample_rate=RATE) for _ in sounds]
+        rules = replace(model.spotting, smoothing=0.1, threshold=0.5)
+        single = [model.spot(spotting=rules) for _ in sounds]
         found = [live.push(x) + live.finish() for live, x in zip(single, sounds, strict=True)]
         hits = sum(map(bool, found))
-        assert hits >= 4 if word == "ba" else hits <= 3
+        assert hits >= 15 if word == "ba" else hits <= 6
         for x, some in zip(sounds, found, strict=True):
             assert all(one.start < one.end <= len(x) / RATE for one in some)
     assert model.spot(spotting=Spotting(threshold=0)).finish() == []
