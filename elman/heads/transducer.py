@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elman.arguments import check_whole
-from elman.dropout import check_probability
+from elman.dropout import check_probability, locked_dropout
 from elman.errors import ArgumentError
 from elman.heads.ctc import CTCHead, count_tokens
 from elman.heads.predictor import RecurrentPredictor, StatelessPredictor
@@ -44,6 +44,8 @@ class TransducerHead(nn.Module):
         context: the number of tokens that a stateless prediction network sees; None for a
             recurrent one, which sees all.
         ctc_weight: the weight w of an auxiliary CTC loss, 0..1.
+        dropout: dropout probability of the features of the prediction network, the same ones at all
+            tokens of a row; few transcripts are otherwise learned by heart.
 
     Example:
         >>> import torch
@@ -65,9 +67,11 @@ class TransducerHead(nn.Module):
         joint_size: int = 256,
         context: int | None = None,
         ctc_weight: float = 0.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.blank = vocabulary_size
+        self.dropout = check_probability("dropout", dropout)
         self.ctc_weight = check_probability("ctc_weight", ctc_weight)
         self.predictor: RecurrentPredictor | StatelessPredictor
         if context is None:
@@ -123,7 +127,10 @@ class TransducerHead(nn.Module):
             )
         known = targets.clamp(min=0)
         e = self(states.cleared())
-        p = self.from_tokens(self.predictor(known, tokens))
+        h = self.predictor(known, tokens)
+        if self.training and self.dropout:
+            h = locked_dropout(h, self.dropout, time_dim=1)
+        p = self.from_tokens(h)
         given = (e, p, self.output.weight, self.output.bias)
         run = transducer.transducer_loss if transducer.covers(*given) else plain_loss
         return run(*given, known, frames, tokens), int(tokens.sum())

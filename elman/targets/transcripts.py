@@ -186,6 +186,7 @@ class Transcripts(Target[SequenceModel]):
             joint_size=s.joint_size,
             context=s.context,
             ctc_weight=s.ctc_weight,
+            dropout=s.dropout,
         )
 
     @property

@@ -126,6 +126,16 @@ def test_the_weight_mixes_transducer_and_ctc() -> None:
     assert model.summary(alone) == {"loss": alone["loss"] / count, "tokens": count}
 
 
+@pytest.mark.parametrize("context", [None, 2])
+def test_dropout_of_the_prediction_network_acts_in_training_only(context: int | None) -> None:
+    model, states = head(context), batch()
+    whole = float(model.loss(states, TARGETS)[0].detach())
+    model.dropout = 0.5
+    drawn = {float(model.loss(states, TARGETS)[0].detach()) for _ in range(8)}
+    assert len(drawn) > 1
+    assert abs(float(model.eval().loss(states, TARGETS)[0].detach()) - whole) < 1e-9
+
+
 @pytest.mark.parametrize("context", CONTEXTS)
 def test_steps_of_several_hypotheses_equal_the_whole_sequence(context: int | None) -> None:
     model = head(context)
