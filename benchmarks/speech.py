@@ -96,10 +96,10 @@ def transcripts(folder: Path, settings: Settings, *, whole: bool = False) -> Fac
     model are those that `an4` chose.
     """
     parts = parts_of(folder)
-    lines = {name: path.read_text().splitlines(keepends=True) for name, path in parts.items()}
     if whole:
+        known, more = (parts[name].read_text() for name in ("train", "validation"))
         parts["train"] = folder / "train_and_validation.csv"
-        parts["train"].write_text("".join(lines["train"] + lines["validation"][1:]))
+        parts["train"].write_text(known + more.partition("\n")[2])
     begin = time.perf_counter()
     model = elman.Transcriber(**settings)
     model.fit(parts["train"], validation=parts["validation"], test=parts["test"], show=True)

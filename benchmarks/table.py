@@ -107,6 +107,7 @@ RECORDINGS = (  # file, name, score, keys of the model, keys of the baseline, ta
     ("physionet", TOGETHER, "AUPRC", (TOGETHER,), (REGRESSION,), None),
     ("watch", "ten people", "accuracy", ("model",), (FOREST,), None),
 )
+COLUMNS = ("score", "model", "baseline", "target", "met")
 WORDS = "with a 3-gram model"
 SOUND = (  # file, score on the test data, target
     ("speech_commands", "accuracy", 0.90),
@@ -229,12 +230,16 @@ def programs(rows: Rows) -> str:
     return page
 
 
+def begin(title: str, text: str, *columns: str) -> str:
+    """Return a heading, a paragraph and the first lines of a table with a column of names."""
+    page = f"\n## {title}\n\n{text}\n\n| | {' | '.join(columns)} |\n"
+    return page + "|---" * (len(columns) + 1) + "|\n"
+
+
 def texts() -> str:
     """Return the part of the page about labels, tags and translations."""
-    page = "\n## Labels, tags, translations\n\n"
-    page += "Scores on the test data; `texts.py` describes the names.\n\n"
-    page += "| | score | model | baseline | target | met | core-minutes |\n"
-    page += "|---|---|---|---|---|---|---|\n"
+    text = "Scores on the test data; `texts.py` describes the names."
+    page = begin("Labels, tags, translations", text, *COLUMNS, "core-minutes")
     for name, score, target in TEXTS:
         path = RESULTS / f"{name}.json"
         if not path.exists():
@@ -253,9 +258,8 @@ def texts() -> str:
 
 def series() -> str:
     """Return the part of the page about forecasts."""
-    page = "\n## Forecasts\n\nScores on the test data, median over the seeds; lower is better.\n\n"
-    page += "| | score | model | baseline | target | met | minutes of a run |\n"
-    page += "|---|---|---|---|---|---|---|\n"
+    text = "Scores on the test data, median over the seeds; lower is better."
+    page = begin("Forecasts", text, *COLUMNS, "minutes of a run")
     for name, part, score, baseline, target in SERIES:
         who = name if part is None else f"{name}, {part}"
         path = RESULTS / f"{name}.json"
@@ -276,10 +280,8 @@ def series() -> str:
 
 def recordings() -> str:
     """Return the part of the page about recordings."""
-    page = "\n## Recordings\n\n"
-    page += "For each fold, a model is trained on all data except the test part of the fold.\n\n"
-    page += "| | score | model | baseline | target | met | core-minutes |\n"
-    page += "|---|---|---|---|---|---|---|\n"
+    text = "For each fold, a model is trained on all data except the test part of the fold."
+    page = begin("Recordings", text, *COLUMNS, "core-minutes")
     for name, part, score, ours, theirs, target in RECORDINGS:
         path = RESULTS / f"{name}.json"
         if not path.exists():
@@ -295,12 +297,9 @@ def recordings() -> str:
 
 def sound() -> str:
     """Return the part of the page about voice commands and speech to text."""
-    page = (
-        "\n## Sound\n\nScores on the test data, median over the seeds; `speech.py` describes the "
-    )
-    page += "names.\n\n"
-    page += "| | score | model | worst seed | baseline | target | met | minutes of a run |\n"
-    page += "|---|---|---|---|---|---|---|---|\n"
+    text = "Scores on the test data, median over the seeds; `speech.py` describes the names."
+    columns = ("score", "model", "worst seed", "baseline", "target", "met", "minutes of a run")
+    page = begin("Sound", text, *columns)
     for name, score, target in SOUND:
         path = RESULTS / f"{name}.json"
         if not path.exists():
