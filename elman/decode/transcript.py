@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from elman.decode.align import Word, words_of
 from elman.decode.hypotheses import Hypothesis
@@ -95,6 +95,36 @@ def text_of_tokens(vocabulary: Vocabulary, tokens: Sequence[int]) -> str:
     """Return the text of tokens, without spaces at its ends and without unknown tokens."""
     known = [token for token in tokens if token not in (vocabulary.end, vocabulary.unknown)]
     return vocabulary.decode(known).strip()
+
+
+def separate_words(found: Hypothesis, pieces: Sequence[str], pause: float) -> Hypothesis:
+    """Return a hypothesis with a space in each pause, if the space is a token.
+
+    Clips without pauses do not teach a model of characters that words end there.
+
+    Args:
+        found: the hypothesis.
+        pieces: text of each token, see `pieces_of`.
+        pause: frames between two tokens of different words.
+
+    Example:
+        >>> from elman.decode.hypotheses import Hypothesis
+        >>> from elman.decode.transcript import separate_words
+        >>> found = Hypothesis((0, 1, 1), (3, 9, 40), (0.9, 0.8, 0.7), -1.2, -1.2)
+        >>> separate_words(found, ["a", "b", " "], 20).tokens
+        (0, 1, 2, 1)
+    """
+    if " " not in pieces:
+        return found
+    rows: list[tuple[int, int, float]] = []
+    for row in zip(found.tokens, found.times, found.probabilities, strict=True):
+        before = rows[-1] if rows else row
+        apart = pieces[before[0]][-1:] != " " != pieces[row[0]][:1]
+        if row[1] - before[1] > pause and apart:
+            rows.append((pieces.index(" "), (before[1] + row[1]) // 2, 1.0))
+        rows.append(row)
+    tokens, times, probabilities = zip(*rows, strict=True) if rows else ((), (), ())
+    return replace(found, tokens=tokens, times=times, probabilities=probabilities)
 
 
 def words_in(found: Hypothesis, pieces: Sequence[str]) -> list[Word]:

@@ -13,9 +13,14 @@ Shape legend: B rows, T frames, U target tokens, D features, V scores, the last 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from rapidfuzz.distance import Levenshtein
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from elman.decode.ctc import greedy_ctc
+from elman.decode.hypotheses import Hypothesis
 from elman.errors import ArgumentError
 from elman.kernels.cross_entropy import as_integers
 from elman.padded import Padded, time_mask
@@ -63,14 +68,22 @@ class CTCHead(nn.Module):
         Raises:
             ArgumentError: a target is out of range, or follows a -1.
         """
-        tokens = count_tokens(targets, self.blank, len(states.lengths))
-        log_p = self(states.cleared()).log_softmax(2).transpose(0, 1)
+        return self._loss(self._log_p(states), states.lengths, targets)
+
+    def _log_p(self, states: Padded) -> Tensor:
+        """Return log-probabilities (B, T, V)."""
+        log_p: Tensor = self(states.cleared()).log_softmax(2)
+        return log_p
+
+    def _loss(self, log_p: Tensor, lengths: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+        tokens = count_tokens(targets, self.blank, len(lengths))
+        log_p = log_p.transpose(0, 1)
         if len(log_p) == 0:
             log_p = F.pad(log_p, (0, 0, 0, 0, 0, 1))  # torch refuses a batch without any frame
         loss = F.ctc_loss(
             log_p,
             targets.clamp(min=0),
-            states.lengths.to(targets.device),
+            lengths.to(targets.device),
             tokens,
             blank=self.blank,
             reduction="sum",
@@ -80,13 +93,44 @@ class CTCHead(nn.Module):
 
     def score(self, states: Padded, targets: Tensor) -> dict[str, float]:
         """Return sums over a batch, for `summary`."""
-        loss, count = self.loss(states, targets)
-        return {"loss": loss.item(), "count": count}
+        log_p = self._log_p(states)
+        loss, count = self._loss(log_p, states.lengths, targets)
+        errors = token_errors(greedy_ctc(Padded(log_p, states.lengths)), targets)
+        return {"loss": loss.item(), "count": count, "errors": errors}
 
     @staticmethod
     def summary(sums: dict[str, float]) -> dict[str, float]:
-        """Return the loss (nats per token) and the number of tokens."""
-        return {"loss": sums["loss"] / max(1.0, sums["count"]), "tokens": sums["count"]}
+        """Return the loss (nats per token), the accuracy and the number of tokens.
+
+        The accuracy is 1 - (inserted, deleted and substituted tokens) / (tokens).
+        """
+        count = max(1.0, sums["count"])
+        return {
+            "loss": sums["loss"] / count,
+            "accuracy": 1 - sums["errors"] / count,
+            "tokens": sums["count"],
+        }
+
+
+def token_errors(found: Sequence[Hypothesis], targets: Tensor) -> int:
+    """Return how many tokens must be inserted, deleted or substituted to get the targets.
+
+    Args:
+        found: B hypotheses.
+        targets: (B, U), filled with -1 after the end of a row.
+
+    Example:
+        >>> import torch
+        >>> from elman.decode.hypotheses import Hypothesis
+        >>> from elman.heads.ctc import token_errors
+        >>> token_errors([Hypothesis((7, 4), (3, 9), (0.9, 0.8), 0, 0)], torch.tensor([[7, 5, 4]]))
+        1
+    """
+    rows = zip(found, targets.tolist(), strict=True)
+    return sum(
+        Levenshtein.distance(one.tokens, [token for token in row if token != NO_TOKEN])
+        for one, row in rows
+    )
 
 
 def feasible(targets: Tensor, lengths: Tensor) -> Tensor:

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elman.arguments import check_whole
+from elman.decode.transducer import greedy_transducer
 from elman.dropout import check_probability, locked_dropout
 from elman.errors import ArgumentError
-from elman.heads.ctc import CTCHead, count_tokens
+from elman.heads.ctc import CTCHead, count_tokens, token_errors
 from elman.heads.predictor import RecurrentPredictor, StatelessPredictor
 from elman.kernels import transducer
 from elman.padded import Padded, time_mask
@@ -107,14 +108,12 @@ class TransducerHead(nn.Module):
         return loss, count
 
     def score(self, states: Padded, targets: Tensor) -> dict[str, float]:
-        """Return sums over a batch, for `summary`: -log p of the transducer alone, and tokens."""
+        """Return sums over a batch, for `summary`; the loss is that of the transducer alone."""
         loss, count = self._transducer_loss(states, targets)
-        return {"loss": loss.item(), "count": count}
+        found = greedy_transducer(self, Padded(self(states.cleared()), states.lengths))
+        return {"loss": loss.item(), "count": count, "errors": token_errors(found, targets)}
 
-    @staticmethod
-    def summary(sums: dict[str, float]) -> dict[str, float]:
-        """Return the loss (nats per token) and the number of tokens."""
-        return {"loss": sums["loss"] / max(1.0, sums["count"]), "tokens": sums["count"]}
+    summary = staticmethod(CTCHead.summary)
 
     def _transducer_loss(self, states: Padded, targets: Tensor) -> tuple[Tensor, int]:
         tokens = count_tokens(targets, self.blank, len(states.lengths))

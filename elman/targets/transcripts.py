@@ -26,6 +26,7 @@ from elman.decode.transcript import (
     SpokenWord,
     Transcript,
     pieces_of,
+    separate_words,
     text_of_tokens,
     words_in,
 )
@@ -49,6 +50,7 @@ from elman.targets.transcript_scores import Judged
 from elman.targets.transcript_settings import TranscriberSettings
 from elman.train.evaluate import evaluate
 
+PAUSE = 0.6  # seconds between two characters that belong to different words
 BASELINE = "the most frequent transcript"
 Search = CtcSearch | TransducerSearch
 
@@ -292,14 +294,14 @@ class Transcripts(Target[SequenceModel]):
             frames = Padded(self.frames(network, states.data), states.lengths)
             if greedy:
                 for n, one in zip(rows.tolist(), self._greedy(network, frames), strict=True):
-                    found[n] = [one]
+                    found[n] = [self.separated(one)]
                 continue
             live = self.search(network, search, scorer)
             lengths = frames.lengths.tolist()
             for n, row, length in zip(rows.tolist(), frames.data, lengths, strict=True):
                 live.restart()
                 live.push(row[:length])
-                found[n] = live.best(final=True)
+                found[n] = [self.separated(one) for one in live.best(final=True)]
         return found
 
     def _greedy(self, network: SequenceModel, frames: Padded) -> list[Hypothesis]:
@@ -307,6 +309,10 @@ class Transcripts(Target[SequenceModel]):
         if isinstance(network.head, TransducerHead):
             return greedy_transducer(Silenced(network.head, self._silent()), frames)
         return greedy_ctc(frames)
+
+    def separated(self, found: Hypothesis) -> Hypothesis:
+        """Return a hypothesis of which no word contains a pause."""
+        return separate_words(found, self.pieces, PAUSE / self.step_seconds)
 
     def text(self, found: Hypothesis) -> str:
         """Return the text of a hypothesis."""

@@ -80,10 +80,26 @@ def test_a_batch_without_tokens_or_frames_has_a_loss() -> None:
     assert float(model.loss(empty, none)[0].detach()) == 0
 
 
-def test_scores_are_nats_per_token() -> None:
-    model, states = head(), batch()
+def edits(a: list[int], b: list[int]) -> int:
+    """Return how many tokens must be inserted, deleted or substituted to get b from a."""
+    if not a or not b:
+        return len(a) + len(b)
+    return min(edits(a[1:], b) + 1, edits(a, b[1:]) + 1, edits(a[1:], b[1:]) + (a[0] != b[0]))
+
+
+def test_scores_are_nats_per_token_and_the_share_of_right_tokens() -> None:
+    model = head()
+    states = Padded(9 * batch().data, FRAMES)  # some frames have tokens
     sums = model.score(states, TARGETS)
-    assert model.summary(sums) == {"loss": sums["loss"] / 8, "tokens": 8}
+    wrong = found = 0
+    for row, length in enumerate(FRAMES.tolist()):
+        path = tuple(model(states.data[row, :length]).argmax(1).tolist())
+        tokens = merged(path, model.blank)
+        wrong += edits(tokens, [token for token in TARGETS[row].tolist() if token >= 0])
+        found += len(tokens)
+    assert found > 3
+    scores = {"loss": sums["loss"] / 8, "accuracy": 1 - wrong / 8, "tokens": 8}
+    assert model.summary(sums) == scores
 
 
 def test_targets_out_of_range_are_named() -> None:
@@ -111,6 +127,8 @@ def test_ctc_learns_to_name_marked_frames() -> None:
         (total / count).backward()
         optimizer.step()
         losses.append(float(total.detach()) / count)
+    with torch.no_grad():
+        assert model.summary(model.score(states, padded))["accuracy"] > 0.9
     # An untrained model has 2 to 3 nats per token; a trained one 0.03.
     assert losses[0] > 1.5
     assert sum(losses[-5:]) / 5 < 0.3
