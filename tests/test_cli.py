@@ -363,12 +363,14 @@ def test_help_of_predict_shows_the_options_of_the_model_in_the_folder(
         ("predict --events", "--events is an option of a tagger of recordings; "),
         (
             "predict --beam 3",
-            "of a translator, a translator of recordings, a translator of audio or a transcriber; ",
+            "of a translator, a translator of recordings, a translator of audio, "
+            "a transcriber of recordings or a transcriber; ",
         ),
         ("predict --level 80", "--level is an option of a forecaster; "),
         (
             "predict --spans a.csv",
-            "of a classifier of recordings, a tagger of recordings or a translator of recordings; ",
+            "of a classifier of recordings, a tagger of recordings, a translator of recordings or "
+            "a transcriber of recordings; ",
         ),
         ("predict --shortest 2.5", "Invalid value for --shortest: expected a whole number"),
         ("predict --even", "Did you mean --events?"),

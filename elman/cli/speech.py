@@ -96,6 +96,6 @@ def _print(one: Transcript, shown: str, *, times: bool) -> None:
     if not times:
         show(one.text)
     else:
-        sure = min((word.confidence for word in one.words), default=1.0)
-        show(f"{one.words[0].start if one.words else 0:9.2f} {sure:7.1%}  {one.text}")
+        start = one.words[0].start if one.words else 0
+        show(f"{start:9.2f} {one.confidence:7.1%}  {one.text}")
     sys.stdout.flush()

@@ -40,6 +40,11 @@ class Transcript:
     words: tuple[SpokenWord, ...] = ()
     score: float = 0.0
 
+    @property
+    def confidence(self) -> float:
+        """The lowest confidence of a word; 1 without words."""
+        return min((word.confidence for word in self.words), default=1.0)
+
     def __str__(self) -> str:
         return self.text
 

@@ -20,7 +20,7 @@ class RecordingSettings(TableSettings):
     """Settings for reading recordings; they have no effect on texts."""
 
     channels: tuple[str, ...] = ()
-    """Columns of numbers, each a channel of a recording; if empty, the data are texts."""
+    """Columns of numbers, each a channel of a recording; empty for other data."""
     variable: str | None = None
     """Column with the name of the channel, for tables with one measurement per row."""
     value: str = "value"

@@ -312,6 +312,8 @@ class Transcripts(Target[SequenceModel]):
 
     def separated(self, found: Hypothesis) -> Hypothesis:
         """Return a hypothesis of which no word contains a pause."""
+        if self.step_seconds >= PAUSE:  # the steps are not of sound
+            return found
         return separate_words(found, self.pieces, PAUSE / self.step_seconds)
 
     def text(self, found: Hypothesis) -> str:

@@ -217,9 +217,7 @@ class SpeechTexts(SpeechOptions, OfAudio[Transcriber]):
         self, model: Transcriber, items: list[Any], *, lists: bool
     ) -> Iterator[tuple[Any, ...]]:
         for best in model.transcribe(items, **self.given()):
-            words = best[0].words
-            sure = min((word.confidence for word in words), default=1.0)
-            yield best[0].text, sure
+            yield best[0].text, best[0].confidence
 
     def subtitles(self, model: Transcriber, path: Path, out: Path, *, overwrite: bool) -> int:
         """Write the transcript of an audio file as subtitles (.srt or .vtt); return their words."""

@@ -18,8 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from elman.arguments import check_whole
 from elman.errors import ArgumentError
-from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Translator
-from elman.tasks.audio_predictions import AudioLabels, AudioTags, AudioTexts, SpeechTexts
+from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Transcriber, Translator
+from elman.tasks.audio_predictions import (
+    AudioLabels,
+    AudioTags,
+    AudioTexts,
+    SpeechOptions,
+    SpeechTexts,
+)
 from elman.tasks.examples import ExampleTask
 from elman.tasks.prediction import Answer, Prediction, SearchOptions, Table, label_cell
 
@@ -201,6 +207,19 @@ class RecordingTexts(SearchOptions, OfRecordings[Translator]):
 
 
 @dataclass(kw_only=True)
+class RecordingTranscripts(SpeechOptions, OfRecordings[Transcriber]):
+    """The transcripts of recordings, such as the text of handwriting."""
+
+    def _table(self, model: Transcriber, data: object) -> Table:
+        """Return the recordings or spans, the transcript of each, and its confidence."""
+        items: list[Recording] = model.items(data)
+        found = [best[0] for best in model.transcribe(items, **self.given())]
+        texts = [one.text for one in found]
+        confidences = [one.confidence for one in found]
+        return self._spans(model, items) | {model.text: texts, "confidence": confidences}
+
+
+@dataclass(kw_only=True)
 class RecordingTags(OfRecordings[Tagger]):
     """The tags of the steps of recordings, or their events."""
 
@@ -243,6 +262,7 @@ PREDICTIONS: dict[str, type[Prediction[Any]]] = {
     "classifier of audio": AudioLabels,
     "tagger of audio": AudioTags,
     "translator of audio": AudioTexts,
+    "transcriber of recordings": RecordingTranscripts,
     "transcriber": SpeechTexts,
 }
 

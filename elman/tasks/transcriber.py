@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elman.arguments import check_kind, texts_of_argument
+from elman.errors import ArgumentError
 from elman.read.files import is_path
 from elman.targets.transcript_settings import TranscriberSettings
 from elman.tasks.examples import ExampleTask
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from elman.decode.scorers import Scorer
     from elman.decode.transcript import Transcript
     from elman.encode.text import Vocabulary
-    from elman.inputs.input import Input
+    from elman.inputs.input import Input, Reader
     from elman.live.transcription import LiveTranscription
     from elman.model import SequenceModel
     from elman.read.examples import Examples
@@ -245,6 +246,17 @@ class Transcriber(TranscriberSettings, ExampleTask):
         from elman.targets.transcripts import Transcripts
 
         return Transcripts
+
+    def _reader(self, kinds: list[str]) -> Reader:
+        from elman.inputs.text import TextReader
+        from elman.inputs.words import WordReader
+
+        reader = super()._reader(kinds)
+        if isinstance(reader, TextReader | WordReader):
+            raise ArgumentError(
+                f"a transcriber reads audio or recordings, got {reader.noun}; use a translator"
+            )
+        return reader
 
     def _network(self, learned: Input, target: AnyTarget) -> SequenceModel | Seq2Seq:
         from elman.model import SequenceModel
