@@ -34,6 +34,14 @@ class TranscriberSettings(InputSettings):
     """Convert transcripts to lower case."""
     epochs: int = 30
     """Passes over the training data."""
+    average_decay: float = 0.99
+    """Decay of a moving average of the weights, which is validated and kept; 0 for none."""
+    monitor: Literal["loss", "accuracy", "last"] = "accuracy"
+    """Validation score that selects the weights to keep, ties by loss; accuracy is that of the
+    tokens, last keeps the last weights."""
+    layer_norm: bool | None = None  # type: ignore[assignment]
+    """Normalise the inputs of the gates; None for models that read forward only, of which those
+    with several layers otherwise often fail to begin to learn."""
     hidden_size: tuple[int, ...] | int = 256
     """Number of hidden units of each layer and direction; several numbers for layers of different
     sizes."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elman.arguments import check_kind, texts_of_argument
+from elman.cores import CORES
 from elman.errors import ArgumentError
 from elman.read.files import is_path
 from elman.targets.transcript_settings import TranscriberSettings
@@ -246,6 +247,14 @@ class Transcriber(TranscriberSettings, ExampleTask):
         from elman.targets.transcripts import Transcripts
 
         return Transcripts
+
+    def settled(self) -> Transcriber:
+        """Return the settings, in which values chosen from others replace None."""
+        settled = super().settled()
+        if settled.layer_norm is None:
+            able = "layer_norm" in CORES[settled.cell].honours
+            settled.layer_norm = able and not settled.bidirectional
+        return settled
 
     def _reader(self, kinds: list[str]) -> Reader:
         from elman.inputs.text import TextReader
