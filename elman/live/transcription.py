@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from elman.decode.endpoints import Endpoints
-from elman.decode.hypotheses import Hypothesis
 from elman.decode.transcript import Transcript
 from elman.encode.bags import Bag
 from elman.encode.encoder import Encoder
@@ -122,7 +121,7 @@ class LiveTranscript(LiveTarget[Heard]):
     def end(self) -> None:
         """End the utterance; it is final if it has any word."""
         transcript = self._transcripts.transcript(
-            self._best(final=True), self._begin * self._transcripts.step_seconds
+            self._search.best(final=True)[0], self._begin * self._transcripts.step_seconds
         )
         if transcript.text:
             self._final.append(transcript)
@@ -132,10 +131,7 @@ class LiveTranscript(LiveTarget[Heard]):
     def heard(self) -> Heard:
         """Return the text so far, and the utterances that have ended since the last call."""
         final, self._final = tuple(self._final), []
-        return Heard(self._transcripts.text(self._best(final=False)), final)
-
-    def _best(self, *, final: bool) -> Hypothesis:
-        return self._transcripts.separated(self._search.best(final=final)[0])
+        return Heard(self._transcripts.text(self._search.best(final=False)[0]), final)
 
 
 class LiveTranscription(Live[Heard]):

@@ -294,15 +294,17 @@ class Transcripts(Target[SequenceModel]):
             frames = Padded(self.frames(network, states.data), states.lengths)
             if greedy:
                 for n, one in zip(rows.tolist(), self._greedy(network, frames), strict=True):
-                    found[n] = [self.separated(one)]
+                    found[n] = [one]
                 continue
             live = self.search(network, search, scorer)
             lengths = frames.lengths.tolist()
             for n, row, length in zip(rows.tolist(), frames.data, lengths, strict=True):
                 live.restart()
                 live.push(row[:length])
-                found[n] = [self.separated(one) for one in live.best(final=True)]
-        return found
+                found[n] = live.best(final=True)
+        if scorer is not None or network.core.causal:
+            return found
+        return [[self._separated(one) for one in some] for some in found]
 
     def _greedy(self, network: SequenceModel, frames: Padded) -> list[Hypothesis]:
         """Return the hypotheses that take the likeliest token of each step."""
@@ -310,8 +312,12 @@ class Transcripts(Target[SequenceModel]):
             return greedy_transducer(Silenced(network.head, self._silent()), frames)
         return greedy_ctc(frames)
 
-    def separated(self, found: Hypothesis) -> Hypothesis:
-        """Return a hypothesis of which no word contains a pause."""
+    def _separated(self, found: Hypothesis) -> Hypothesis:
+        """Return a hypothesis of which no word contains a pause.
+
+        A scorer knows where words end, and a model that reads forward only can write the last
+        character of a word late.
+        """
         if self.step_seconds >= PAUSE:  # the steps are not of sound
             return found
         return separate_words(found, self.pieces, PAUSE / self.step_seconds)

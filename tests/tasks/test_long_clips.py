@@ -44,6 +44,9 @@ def test_a_long_clip_is_transcribed_in_pieces_with_times_of_the_whole(both, tmp_
     first, second = both.predict(SOUNDS[:2])
     mixed = [SOUNDS[0], tmp_path / "long.wav", SOUNDS[1]]
     assert both.predict(mixed) == [first, best[0].text, second]
+    allowed = {"ba", "du", "ki"}
+    (closed,) = both.transcribe([(x, RATE)], words=sorted(allowed))
+    assert {word.text for word in closed[0].words} <= allowed
     several = both.transcribe([(x, RATE)], search=SpeechSearch(n_best=3))[0]
     assert [one.score for one in several] == sorted((one.score for one in several), reverse=True)
     assert len(several) == 3
