@@ -23,7 +23,7 @@ from elman.encode.cache import cached
 from elman.encode.sound import SoundIndex
 from elman.errors import DataError
 from elman.read.audio import Clip, named, read_blocks, read_features
-from elman.read.audio_source import content_key
+from elman.read.file_source import content_key
 
 Floats = NDArray[np.float32]
 FULL = 0.999  # absolute value from which a sample is clipped, if it is not alone

@@ -63,13 +63,13 @@ class AudioReader(Reader):
         """Return how clips are read."""
         s = self.settings
         return AudioLayout(
-            self.column,
-            (target.name or target.noun) if labelled else None,
-            s.channel,
-            s.sample_rate,
-            s.feature_size or CEPSTRA,
-            s.encoding,
-            dialect_of(s),
+            column=self.column,
+            target=(target.name or target.noun) if labelled else None,
+            encoding=s.encoding,
+            dialect=dialect_of(s),
+            channel=s.channel,
+            rate=s.sample_rate,
+            size=s.feature_size or CEPSTRA,
         )
 
     def open(

@@ -1,61 +1,48 @@
-"""Sources of audio clips: folders, manifests, and lists of files or arrays.
+"""Sources of audio clips: folders, manifests, and lists of files or arrays, see `file_source`.
 
-    a folder of folders   a clip for each file, whose label is the name of its folder
-    a manifest            a table with a clip in each row: its path, and possibly start and end in
-                          seconds; relative paths are relative to the manifest
-    a folder, a file      clips without labels
-    lists                 paths, arrays (N,) or (T, F), or pairs (samples, rate)
-
-A table of spans (path, start, end, label) gives each frame of the clips a label.
+A manifest can have the columns start and end, in seconds.  Lists have paths, arrays (N,) or (T, F),
+or pairs (samples, rate).  A table of spans (path, start, end, label) gives each frame of the clips
+a label.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 
-from elman.arguments import list_of_argument
-from elman.errors import ArgumentError, DataError
+from elman.errors import DataError
 from elman.read.audio import FEATURES, Clip, cut_clip, is_audio, open_array, open_file
-from elman.read.characters import Advance, file_blocks, ignore
+from elman.read.characters import Advance
 from elman.read.columns import Table
-from elman.read.dialect import Dialect
-from elman.read.files import files_below, is_path, kind_of, size_of
-from elman.read.frames import is_frame
-from elman.read.rows import Row, Rows
-from elman.read.tables import TABLES
+from elman.read.file_source import FileLayout, FileSource, file_of_cell, names_files
+from elman.read.files import is_path
+from elman.read.rows import Row
 
 TIMES = ("start", "end")  # columns of a manifest, in seconds
 Span = tuple[float, float, str]
 
 
-class AudioLayout(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class AudioLayout(FileLayout):
     """How clips are read.
 
     Attributes:
-        column: column with the path.
-        target: column of the targets; None for clips without targets.
         channel: channel that is read; None for the mean of all.
         rate: sample rate of arrays without one; None if there is none.
         size: features of a frame in a file that has only their count.
-        encoding, dialect: format of a manifest.
     """
 
-    column: str = "path"
-    target: str | None = None
     channel: int | None = None
     rate: int | None = None
     size: int = 13
-    encoding: str = "utf-8"
-    dialect: Dialect = Dialect()
 
 
-class AudioSource:
+class AudioSource(FileSource):
     """A source of audio clips and their targets.
 
     Args:
@@ -78,6 +65,10 @@ class AudioSource:
         [(0.1, 'hum')]
     """
 
+    noun, file_noun, items_noun = "audio", "audio file", "clips"
+    formats, more = "WAV, FLAC, OGG or MP3", TIMES
+    layout: AudioLayout
+
     def __init__(
         self,
         source: Any,
@@ -87,124 +78,47 @@ class AudioSource:
         spans: bool = False,
         lenient: bool = False,
     ) -> None:
-        self.layout = layout
-        self.notes: list[str] = []
-        self._base, self._spans = Path(), None
-        self._rows: Rows | None = None
-        self._times: list[str] = []
-        self._audio: tuple[Path, ...] = ()
-        path = Path(source) if is_path(source) else None
-        if path is not None and not path.exists():
-            raise DataError(f"{path}: there is no such file or folder; expected audio")
-        self._lenient = lenient
-        if spans and targets is not None:
-            self._spans, targets = self._table(targets), None
-        inside = targets is None and self._spans is None and layout.target is not None
-        names = [layout.column, *([layout.target] if inside and layout.target else [])]
-        if path is not None and (path.is_dir() or is_audio(path)):
-            self._audio, self.name = self._find(path, labelled=inside), path.resolve().name
-        elif is_frame(source) or (path is not None and kind_of(path) in TABLES):
-            table = self._table(source)
-            self._times = [name for name in TIMES if name in table.names]
-            self._base = Path() if path is None else path.parent
-            self.notes += table.notes
-            if targets is None:
-                self._rows = table.rows([*names, *self._times])
-            else:  # a list of targets along with a table
-                columns = table.rows([layout.column, *self._times])
-                lists = list(zip(*(row.values for row in columns.read()), strict=True))
-                names = [layout.column, layout.target or "targets", *self._times]
-                self._rows = Rows(lists[0], names, parallel=[targets, *lists[1:]])
-            self.name = self._rows.name
-        elif inside and not is_path(source):
-            raise ArgumentError("audio clips in a list need their targets: fit(clips, targets)")
-        else:
-            given = source if is_path(source) else list_of_argument(source, layout.column, "clips")
-            names, others = [layout.column], [] if targets is None else [targets]
-            names += [layout.target or "targets" for _ in others]
-            self._base = Path() if path is None else path.parent
-            self._rows = Rows(given, names, parallel=others, encoding=layout.encoding)
-            self.name = self._rows.name
+        self._lenient, self.layout = lenient, layout
+        self._spans = self._table(targets) if spans and targets is not None else None
+        target = layout.target
+        if self._spans is not None:  # the clips have no other targets
+            targets, layout = None, replace(layout, target=None)
+        super().__init__(source, targets, layout, lenient=lenient)
+        self.layout = replace(layout, target=target)
 
-    def _table(self, source: Any) -> Table:
-        layout = self.layout
-        return Table(
-            source, encoding=layout.encoding, lenient=self._lenient, dialect=layout.dialect
-        )
+    is_file = staticmethod(is_audio)
 
-    def _find(self, path: Path, *, labelled: bool) -> tuple[Path, ...]:
-        """Return the audio files below a folder, or the file itself."""
-        files = files_below(path)
-        found = tuple(file for file in files if is_audio(file))
-        if not found:
-            raise DataError(
-                f"{path}: has no audio file, only files such as {files[0].name}; expected WAV, "
-                "FLAC, OGG or MP3, or a manifest (CSV or JSONL) with their paths"
-            )
-        if skipped := len(files) - len(found):
-            self.notes.append(f"{path}: {skipped:,} files that are not audio are skipped")
-        if not labelled:
-            return found
-        flat = next((f for f in found if len(f.relative_to(path).parts) < 2), None)
-        if flat is not None:
-            raise DataError(
-                f"{flat}: expected files in {path}/NAME/, one folder for each "
-                f"{self.layout.target}; or give a manifest with the columns "
-                f"{self.layout.column} and {self.layout.target}"
-            )
-        return found
+    def item(self, cell: object, place: str, more: Mapping[str, object]) -> Clip:
+        """Return the clip of a cell, cut to its start and end."""
+        clip = clip_of(cell, place, self.layout, self._base)
+        return cut_clip(clip, more.get("start"), more.get("end"), place)
+
+    def key(self, item: Clip) -> tuple[str, Path | None]:
+        """Return the name of a clip with its part, and its file."""
+        file = item.source if isinstance(item.source, Path) else None
+        return f"{item.name} {item.first} {item.last}", file
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files of the source: manifests, or the audio files of a folder."""
         tables = (self._spans.file,) if self._spans is not None and self._spans.file else ()
-        return (*(self._audio or (self._rows.files if self._rows else ())), *tables)
-
-    @property
-    def total_bytes(self) -> int:
-        """The size of the files on disk."""
-        return sum(map(size_of, self.files))
+        return (*super().files, *tables)
 
     def fingerprint(self) -> str:
         """Return a hash of the content, of the audio files too, and of the settings."""
-        digest = hashlib.blake2b(repr(self.layout).encode(), digest_size=16)
-        if self._rows is not None:
-            digest.update(self._rows.fingerprint().encode())
-        if self._spans is not None:
-            digest.update(self._spans.rows(self._spans.names).fingerprint().encode())
-        for _, values in self.read():
-            clip = values if isinstance(values, DataError) else values[0]
-            if isinstance(clip, Clip) and isinstance(clip.source, Path):
-                digest.update(f"{clip.name} {clip.first} {clip.last}".encode(errors="replace"))
-                digest.update(content_key(clip.source).encode())
-        return digest.hexdigest()
+        found = super().fingerprint()
+        if self._spans is None:
+            return found
+        spans = self._spans.rows(self._spans.names).fingerprint()
+        return hashlib.blake2b(f"{found} {spans}".encode(), digest_size=16).hexdigest()
 
     def read(self, advance: Advance | None = None) -> Iterator[Row]:
         """Yield a clip and its target in each row; a clip that cannot be read is a DataError."""
         spans = None if self._spans is None else _spans_of(self._spans, self.layout)
-        for place, values in self._raw(advance or ignore):
-            if isinstance(values, DataError):
-                yield Row(place, values)
-                continue
-            cell, *rest = values
-            target = rest.pop(0) if len(rest) > len(self._times) else None
-            times = dict(zip(self._times, rest, strict=True))
-            try:
-                clip = clip_of(cell, place, self.layout, self._base)
-                clip = cut_clip(clip, times.get("start"), times.get("end"), place)
-            except DataError as error:
-                yield Row(place, error)
-                continue
-            yield Row(place, (clip, target if spans is None else spans(clip)))
-
-    def _raw(self, advance: Advance) -> Iterator[Row]:
-        if self._rows is not None:
-            yield from self._rows.read(advance)
-            return
-        for file in self._audio:
-            advance(size_of(file))
-            label = () if self.layout.target is None else (file.parent.name,)
-            yield Row(str(file), (file, *label))
+        for place, values in super().read(advance):
+            if spans is not None and not isinstance(values, DataError):
+                values = (values[0], spans(values[0]))  # type: ignore[arg-type]
+            yield Row(place, values)
 
 
 def clip_of(cell: object, place: str, layout: AudioLayout, folder: Path) -> Clip:
@@ -221,10 +135,9 @@ def clip_of(cell: object, place: str, layout: AudioLayout, folder: Path) -> Clip
     """
     if isinstance(cell, Clip):
         return cell
-    if is_path(cell):
-        if not str(cell):
-            raise DataError(f"{place}: column {layout.column!r} is empty, expected a path")
-        return open_file(folder / cell, place, channel=layout.channel, size=layout.size)
+    file = file_of_cell(cell, place, layout.column, folder)
+    if file is not None:
+        return open_file(file, place, channel=layout.channel, size=layout.size)
     rate: Any = layout.rate
     if is_pair(cell):
         cell, rate = cell
@@ -246,54 +159,11 @@ def is_clips(given: object, column: str) -> bool:
 
     Only the first file of a folder or row of a table is looked at.
     """
-    if isinstance(given, list | tuple) and given:
-        first = given[0]
-        known = isinstance(first, Clip) or is_pair(first)
-        return known or (is_path(first) and is_audio(Path(first)))
-    if is_path(given):
-        path = Path(given)
-        if path.is_dir():
-            return any(is_audio(file) for file in _first_files(path))
-        if is_audio(path) and path.suffix.lower() not in FEATURES:
-            return True
-        if not path.is_file() or kind_of(path) not in TABLES:
-            return False
-    elif not is_frame(given):
-        return False
-    try:
-        table = Table(given)
-        if column not in table.names:
-            return False
-        first_row = next(iter(table.rows([column]).read()), None)
-    except (ArgumentError, DataError):
-        return False
-    if first_row is None or isinstance(first_row.values, DataError):
-        return False
-    cell = first_row.values[0]
-    return is_path(cell) and is_audio(Path(cell))
-
-
-@cache
-def _digest(path: Path, size: int, changed: int) -> str:  # noqa: ARG001 - the key of the cache
-    digest = hashlib.blake2b(digest_size=16)
-    for block in file_blocks(path, ignore, unpack=False):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def content_key(path: Path) -> str:
-    """Return a hash of the content of a file, which is read once while it does not change."""
-    status = path.stat()
-    return _digest(path, status.st_size, status.st_mtime_ns)
-
-
-def _first_files(folder: Path, most: int = 50) -> list[Path]:
-    found: list[Path] = []
-    for file in folder.rglob("*"):
-        found += [file] if file.is_file() else []
-        if len(found) == most:
-            break
-    return found
+    if isinstance(given, list | tuple) and given and not is_path(given[0]):
+        return isinstance(given[0], Clip) or is_pair(given[0])
+    if is_path(given) and Path(given).suffix.lower() in FEATURES:
+        return False  # arrays of any kind
+    return names_files(given, column, is_audio)
 
 
 def _spans_of(table: Table, layout: AudioLayout) -> Callable[[Clip], list[Span]]:

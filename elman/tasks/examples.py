@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from elman.inputs.input import Input, Reader
     from elman.model import SequenceModel
-    from elman.read.audio_source import AudioSource
     from elman.read.examples import Examples
+    from elman.read.file_source import FileSource
     from elman.read.rows import Rejects, Rows
     from elman.read.sentences import Sentences
     from elman.seq2seq import Seq2Seq
@@ -234,19 +234,19 @@ class ExampleTask(InputSettings, Task):
         examples = read_one(source, skip_bad_rows, collect)
         return target.evaluate(self.model, learned, examples)
 
-    def rows(self, source: Path, *, lenient: bool) -> Rows | Sentences | AudioSource:
+    def rows(self, source: Path, *, lenient: bool) -> Rows | Sentences | FileSource:
         """Return the rows of a file without targets.
 
         Raises:
             ArgumentError: an item of this kind has several rows.
         """
-        from elman.read.audio_source import AudioSource
+        from elman.read.file_source import FileSource
         from elman.read.rows import Rows
         from elman.read.sentences import Sentences
 
         reader = self.input_.reader
         found = reader.open(source, self.target_.column(self), labelled=False, lenient=lenient)
-        if not isinstance(found, Rows | Sentences | AudioSource):
+        if not isinstance(found, Rows | Sentences | FileSource):
             raise ArgumentError(f"{source}: each of the {reader.noun} has several rows of a table")
         return found
 

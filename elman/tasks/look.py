@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elman.errors import DataError
-from elman.read.audio_source import AudioSource
 from elman.read.columns import Table
+from elman.read.file_source import FileSource
 from elman.read.files import kind_of
 from elman.read.recording_source import RecordingSource
 from elman.read.rows import Rejects, Row, Rows
@@ -79,7 +79,7 @@ class _First:
             yield row
         self.whole = next(rows, None) is None
 
-    def limit(self, source: Rows | Sentences | AudioSource) -> Rows | Sentences | AudioSource:
+    def limit(self, source: Rows | Sentences | FileSource) -> Rows | Sentences | FileSource:
         """Limit a source to its first rows."""
         read = source.read
         source.read = lambda advance=None: self.of(read(advance))  # type: ignore[method-assign]
@@ -200,10 +200,10 @@ def look_at_pairs(model: Translator, data: Path, targets: Path | None, most: int
 
 
 def _limit(
-    source: Rows | Sentences | AudioSource | RecordingSource, most: int | None
+    source: Rows | Sentences | FileSource | RecordingSource, most: int | None
 ) -> list[_First]:
     """Limit a source to its first rows, and return the counters."""
-    if isinstance(source, Rows | Sentences | AudioSource):
+    if isinstance(source, Rows | Sentences | FileSource):
         first = _First(most)
         first.limit(source)
         return [first]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from elman.errors import DataError
-from elman.read.audio_source import AudioSource
+from elman.read.file_source import FileSource
 from elman.read.files import is_path, path_of
 from elman.read.rows import NOWHERE, Rejects, Rows, Source, check_new
 from elman.read.sentences import Sentences
@@ -82,7 +82,7 @@ def read_parts(
         described[f"{name}_key"] = source.fingerprint() if on_disk else IN_MEMORY
         if on_disk:
             described[name] = [None if path is None else str(Path(path).resolve()) for path in pair]
-    read = [one for one in sources.values() if isinstance(one, Rows | Sentences | AudioSource)]
+    read = [one for one in sources.values() if isinstance(one, Rows | Sentences | FileSource)]
     notes = list(dict.fromkeys(note for one in read for note in one.notes))
     if rejects is not None:
         described["rejects"] = True

@@ -359,7 +359,7 @@ class Transcriber(TranscriberSettings, ExampleTask):
 
 def _key_of(language_model: Any, *others: Any) -> int:
     """Return a hash of a language model, which can be a file or None, and of other arguments."""
-    from elman.read.audio_source import content_key
+    from elman.read.file_source import content_key
     from elman.tasks.task import identity_of
 
     source = language_model
