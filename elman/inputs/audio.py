@@ -30,7 +30,13 @@ from elman.read.rows import Rejects
 from elman.report.progress import reading_bar
 from elman.report.terminal import counted
 from elman.report.window_statistics import AUDIO_REGRESSION as REGRESSION
-from elman.report.window_statistics import FOREST, Windows, by_forest, by_regression
+from elman.report.window_statistics import (
+    FOREST,
+    Windows,
+    all_statistics,
+    by_forest,
+    by_regression,
+)
 from elman.settings import dialect_of
 
 USUAL_RATE = 16_000  # highest sample rate that is chosen by default, enough for speech
@@ -271,7 +277,7 @@ class Audio(Input):
         layer = FrontEnd(
             self.index,
             size=settings.embedding_size,
-            channels=settings.convolution,
+            channels=settings.convolution or 0,
             input_dropout=settings.input_dropout or 0.0,
         )
         return layer, layer.size
@@ -386,7 +392,9 @@ class Audio(Input):
         known, parts = self._cepstra(train), {n: self._cepstra(one) for n, one in others.items()}
         found = [
             by_forest(known, targets, parts, classes),
-            by_regression(known, targets, parts, classes, audio=True),
+            by_regression(
+                known, targets, parts, classes, features=all_statistics, title=REGRESSION
+            ),
         ]
         return [one for one in found if one is not None]
 

@@ -299,6 +299,10 @@ class Input(ABC):
         """Return the step of the array of `encode` to which each element of an item belongs."""
         return np.arange(len(item))
 
+    def states(self, count: int) -> int:
+        """Return the number of vectors that the layer makes of `count` numbers."""
+        return count
+
     def change(self) -> Change | None:
         """Return the augmentation of training arrays; None without one."""
         return None

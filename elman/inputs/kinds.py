@@ -8,16 +8,19 @@ from typing import Any
 from elman.errors import ArgumentError
 from elman.inputs.audio import AudioReader
 from elman.inputs.fused import FusedReader
+from elman.inputs.image import ImageReader
 from elman.inputs.input import Reader, pair
 from elman.inputs.recording import RecordingReader
 from elman.inputs.settings import InputSettings
 from elman.inputs.text import TextReader
 from elman.inputs.words import WordReader
 from elman.read.audio_source import is_clips
+from elman.read.image_source import is_images
 from elman.read.recordings import is_arrays
 
 READERS: dict[str, type[Reader]] = {
-    reader.kind: reader for reader in (TextReader, WordReader, RecordingReader, AudioReader)
+    reader.kind: reader
+    for reader in (TextReader, WordReader, RecordingReader, AudioReader, ImageReader)
 }
 OLD = {"texts": TextReader.kind, "sentences": WordReader.kind}  # names in folders of Elman 0.1.0
 
@@ -64,11 +67,13 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
 
 
 def _guess(settings: InputSettings, source: Any, usual: str) -> str:
-    """Return the kind of data that looks like recordings or audio, or the usual one."""
+    """Return the kind of data that looks like recordings, audio or images, or the usual one."""
     if settings.channels or settings.variable:
         return RecordingReader.kind
     if is_clips(source, settings.audio) or (settings.sample_rate and is_arrays(source)):
         return AudioReader.kind
+    if is_images(source, settings.image):
+        return ImageReader.kind
     return RecordingReader.kind if is_arrays(source) else usual
 
 

@@ -102,8 +102,9 @@ class AudioSettings:
     """Audio: frames that are joined to a step; None for 3, or for 7 with convolution."""
     frame_stride: int | None = None
     """Audio: frames from one step to the next; None for 3, or for 4 with convolution."""
-    convolution: int = 0
-    """Audio: channels of two convolutions that read the frames of a step; 0 for none."""
+    convolution: int | None = None
+    """Audio, images: channels of two convolutions that read the frames of a step, or an image; 0
+    for none.  None for none in audio, and 16 for images of at least 16 x 16 pixels."""
     running_norm: Literal["mean", "variance"] | None = None
     """Audio: normalise frames by their running mean, or with variance also by their running
     standard deviation, which removes the colour of a microphone or a room, live as well."""
@@ -160,12 +161,46 @@ class AudioSettings:
 
 
 @dataclass(kw_only=True)
-class InputSettings(AudioSettings, RecordingSettings, TextSettings):
-    """Settings of a model that reads items of any kind: texts, sentences, recordings, audio."""
+class ImageSettings:
+    """Settings for reading images; they have no effect on other kinds of inputs."""
+
+    image: str = "path"
+    """Images: column with the path of the image, or of the folder of a series of images."""
+    image_height: int | None = None
+    """Images: rows to which images are scaled; None for the median of the training images, but at
+    most 64."""
+    image_width: int | None = None
+    """Images: columns to which images are scaled; None for the usual proportions of the training
+    images, or, if columns are read, for those of each image."""
+    colour: bool | None = None
+    """Images: read colours; None for colours unless all training images are grey."""
+    scan: Literal["rows", "columns", "patches", "pixels"] = "rows"
+    """Images: pixels of a step.  In a series, a step is always an image."""
+    patch_size: int = 8
+    """Images: rows and columns of a patch."""
+    distort: float | None = None
+    """Images: largest random angle, slant (in radians) and change of size and position (relative)
+    in training; None for 0.1."""
+    mirror: bool = False
+    """Images: mirror half of the images in training."""
+
+    def check_images(self) -> None:
+        """Raise an ArgumentError for values that cannot work."""
+        check_counts(self, "image_height", "image_width", "patch_size")
+        if max(self.image_height or 0, self.image_width or 0) > 4096:
+            raise ArgumentError("image_height and image_width must be at most 4,096")
+        if self.distort is not None and not 0 <= self.distort < 0.5:
+            raise ArgumentError(f"distort must be in [0, 0.5), got {self.distort}")
+
+
+@dataclass(kw_only=True)
+class InputSettings(ImageSettings, AudioSettings, RecordingSettings, TextSettings):
+    """Settings of a model that reads items of any kind: texts, sentences, recordings, audio,
+    images."""
 
     inputs: tuple[str, ...] = ()
-    """Kind of the input (text, words, recordings or audio), or COLUMN:KIND for each of several
-    inputs; if empty, the kind is detected."""
+    """Kind of the input (text, words, recordings, audio or image), or COLUMN:KIND for each of
+    several inputs; if empty, the kind is detected."""
     text: str = "text"
     """Column with the text."""
     words: str | None = None
@@ -218,6 +253,7 @@ class InputSettings(AudioSettings, RecordingSettings, TextSettings):
         """
         self.check_text()
         self.check_audio()
+        self.check_images()
         self.check_recordings(target, decays=self.cell == "grud")
         check_fraction(self, "validation_fraction")
         check_counts(self, "max_tokens")

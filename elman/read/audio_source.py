@@ -93,10 +93,10 @@ class AudioSource(FileSource):
         clip = clip_of(cell, place, self.layout, self._base)
         return cut_clip(clip, more.get("start"), more.get("end"), place)
 
-    def key(self, item: Clip) -> tuple[str, Path | None]:
+    def key(self, item: Clip) -> tuple[str, tuple[Path, ...]]:
         """Return the name of a clip with its part, and its file."""
-        file = item.source if isinstance(item.source, Path) else None
-        return f"{item.name} {item.first} {item.last}", file
+        files = (item.source,) if isinstance(item.source, Path) else ()
+        return f"{item.name} {item.first} {item.last}", files
 
     @property
     def files(self) -> tuple[Path, ...]:

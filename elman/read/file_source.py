@@ -103,8 +103,8 @@ class FileSource(ABC):
         """Return the item of a cell, given the cells of further columns; raise a DataError."""
 
     @abstractmethod
-    def key(self, item: Any) -> tuple[str, Path | None]:
-        """Return what distinguishes an item from others of its file, and the file."""
+    def key(self, item: Any) -> tuple[str, tuple[Path, ...]]:
+        """Return what distinguishes an item from others of its files, and the files."""
 
     def _table(self, source: Any) -> Table:
         layout = self.layout
@@ -164,9 +164,10 @@ class FileSource(ABC):
         for _, values in self.read():
             if isinstance(values, DataError):
                 continue
-            name, file = self.key(values[0])
-            if file is not None:
+            name, files = self.key(values[0])
+            if files:
                 digest.update(name.encode(errors="replace"))
+            for file in files:
                 digest.update(content_key(file).encode())
         return digest.hexdigest()
 

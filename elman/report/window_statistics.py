@@ -38,6 +38,7 @@ AUDIO_REGRESSION = "logistic regression on statistics of windows"
 
 Numbers = NDArray[np.float64]
 Windows = tuple[Sequence[Numbers], Numbers, NDArray[np.int64]]  # channels, static, owners
+Features = Callable[[Windows], Numbers]  # a row for each window
 Found = tuple[str, dict[str, Tensor]]
 
 
@@ -81,8 +82,25 @@ def last_and_mean(values: Numbers) -> Numbers:
         return np.concatenate([last, sums / there.sum(0)])
 
 
+def all_statistics(windows: Windows) -> Numbers:
+    """Return a row of statistics, static columns and the number of steps for each window."""
+    steps = np.array([[len(one)] for one in windows[0]])
+    return np.concatenate([_each(windows, statistics), steps], 1)
+
+
+def last_and_means(windows: Windows) -> Numbers:
+    """Return a row of last values, means and static columns for each window."""
+    return _each(windows, last_and_mean)
+
+
 def by_forest(
-    train: Windows, targets: Tensor, others: dict[str, Windows], classes: int
+    train: Windows,
+    targets: Tensor,
+    others: dict[str, Windows],
+    classes: int,
+    *,
+    features: Features = all_statistics,
+    title: str = FOREST,
 ) -> Found | None:
     """Return the name of a random forest, and its probabilities (N, K) for other recordings.
 
@@ -94,7 +112,7 @@ def by_forest(
     from sklearn.ensemble import RandomForestClassifier
 
     kinds = classes if targets.dim() == 1 else 2
-    trees = min(TREES, NODES // (len(train[0]) * kinds))
+    trees = min(TREES, NODES // (len(train[2]) * kinds))
     if trees < FEWEST:
         return None
 
@@ -106,8 +124,8 @@ def by_forest(
         forest.fit(ready(x), y)
         return lambda other: (forest.predict_proba(ready(other)), forest.classes_)
 
-    name = FOREST if trees == TREES else f"{FOREST}, {trees} trees"
-    return name, _run(_all_statistics, fit, train, targets, others, classes)
+    name = title if trees == TREES else f"{title}, {trees} trees"
+    return name, _run(features, fit, train, targets, others, classes)
 
 
 def by_regression(
@@ -116,20 +134,17 @@ def by_regression(
     others: dict[str, Windows],
     classes: int,
     *,
-    audio: bool = False,
+    features: Features = last_and_means,
+    title: str = REGRESSION,
 ) -> Found | None:
     """Return the name of a logistic regression, and its probabilities (N, K) for other recordings.
 
-    With `audio`, it reads all statistics, because the last frame of a clip has little information.
     The result is None without scikit-learn.
     """
     if find("sklearn") is None:
         return None
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
-
-    def features(windows: Windows) -> Numbers:
-        return _all_statistics(windows) if audio else _each(windows, last_and_mean)
 
     def fit(x: Numbers, y: NDArray[np.int64]) -> Callable[[Numbers], tuple[Numbers, Numbers]]:
         some = ~np.isnan(x).all(0)
@@ -145,14 +160,7 @@ def by_regression(
         model = LogisticRegression(C=0.1, max_iter=1000).fit(ready(x), y)
         return lambda other: (model.predict_proba(ready(other)), model.classes_)
 
-    name = AUDIO_REGRESSION if audio else REGRESSION
-    return name, _run(features, fit, train, targets, others, classes)
-
-
-def _all_statistics(windows: Windows) -> Numbers:
-    """Return a row of statistics, static columns and the number of steps for each window."""
-    steps = np.array([[len(one)] for one in windows[0]])
-    return np.concatenate([_each(windows, statistics), steps], 1)
+    return title, _run(features, fit, train, targets, others, classes)
 
 
 def _each(windows: Windows, of: Callable[[Numbers], Numbers]) -> Numbers:
@@ -171,7 +179,7 @@ def _in_units(rows: Numbers, train: Numbers) -> Numbers:
 
 
 def _run(
-    features: Callable[[Windows], Numbers],
+    features: Features,
     fit: Callable[[Numbers, NDArray[np.int64]], Callable[[Numbers], tuple[Numbers, Numbers]]],
     train: Windows,
     targets: Tensor,

@@ -205,7 +205,7 @@ class Transcripts(Target[SequenceModel]):
         arrays, targets = self._pairs(input, examples)
         ctc = self.settings.decoder == "ctc"
         spare = [
-            len(array) // self._reduction - needed_steps(target, ctc=ctc)
+            input.states(len(array)) // self._reduction - needed_steps(target, ctc=ctc)
             for array, target in zip(arrays, targets, strict=True)
         ]
         bad = [n for n, steps in enumerate(spare) if steps < 0]
@@ -240,9 +240,10 @@ class Transcripts(Target[SequenceModel]):
                 )
         arrays = input.encode(examples.items)
         for place, array in zip(examples.places, arrays, strict=True):
-            if len(array) < self._reduction:
+            steps = input.states(len(array))
+            if steps < self._reduction:
                 raise DataError(
-                    f"{place}: the clip is too short: it has {len(array)} steps, but at least "
+                    f"{place}: the clip is too short: it has {steps} steps, but at least "
                     f"{self._reduction} are needed with pyramid={self.settings.pyramid}"
                 )
         return arrays, [np.array(one, dtype=np.int64) for one in numbers]

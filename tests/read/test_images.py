@@ -1,0 +1,195 @@
+"""Images: formats, series, arrays, sources, and damaged files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from elman.errors import ArgumentError, DataError
+from elman.read.file_source import FileLayout
+from elman.read.image_source import ImageSource, is_images, picture_of
+from elman.read.images import Picture, open_picture, open_pixels, read_pixels
+
+RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+LABELLED = FileLayout(target="label")
+
+
+def pixels(picture: Picture, *, grey: bool = True, size: tuple[int, int] | None = None):
+    wanted = size or (picture.height, picture.width)
+    return np.stack([*read_pixels(picture, "here", grey=grey, size=wanted)])
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.webp", "a.gif", "a.pgm"])
+def test_formats_without_loss_are_read_exactly(tmp_path, name):
+    options = {"lossless": True} if name == "a.webp" else {}
+    Image.fromarray(RAMP).save(tmp_path / name, **options)
+    picture = open_picture(tmp_path / name, "here")
+    assert (picture.height, picture.width, len(picture)) == (6, 8, 1)
+    assert np.abs(pixels(picture)[0, :, :, 0].astype(int) - RAMP).max() <= 1
+
+
+def test_colours_and_grey(tmp_path):
+    colours = np.zeros((4, 4, 3), dtype=np.uint8)
+    colours[..., 0] = 200
+    Image.fromarray(colours).save(tmp_path / "red.png")
+    red = open_picture(tmp_path / "red.png", "here")
+    assert not red.grey
+    assert np.array_equal(pixels(red, grey=False)[0], colours)
+    assert (pixels(red) == 60).all()  # 0.299 * 200
+    assert np.array_equal(pixels(open_pixels(colours, "here")), pixels(red))
+    assert pixels(open_pixels(RAMP, "here"), grey=False).shape == (1, 6, 8, 3)
+
+
+def test_transparent_pixels_are_white(tmp_path):
+    clear = np.zeros((4, 4, 4), dtype=np.uint8)
+    clear[:2, :, 3] = 255
+    Image.fromarray(clear).save(tmp_path / "a.png")
+    for picture in (open_picture(tmp_path / "a.png", "here"), open_pixels(clear, "here")):
+        assert pixels(picture)[0, :, :, 0].tolist() == [[0] * 4] * 2 + [[255] * 4] * 2
+
+
+def test_images_of_16_bits_have_their_full_range(tmp_path):
+    wide = RAMP.astype(np.uint16) * 257
+    Image.fromarray(wide).save(tmp_path / "a.png")
+    for picture in (open_picture(tmp_path / "a.png", "here"), open_pixels(wide, "here")):
+        assert np.array_equal(pixels(picture)[0, :, :, 0], RAMP)
+
+
+def test_an_image_is_rotated_as_its_exif_tag_says(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90 degrees to the right
+    Image.fromarray(RAMP).save(tmp_path / "a.png", exif=exif)
+    picture = open_picture(tmp_path / "a.png", "here")
+    assert (picture.height, picture.width) == (8, 6)
+    assert np.array_equal(pixels(picture)[0, :, :, 0], np.rot90(RAMP, -1))
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.tif", "a.webp", "a.png"])
+def test_animated_files_and_files_of_several_pages_are_series(tmp_path, name):
+    frames = [np.full((4, 5), 60 * n + 20, dtype=np.uint8) for n in range(3)]
+    first, *rest = [Image.fromarray(one) for one in frames]
+    options = {"lossless": True} if name == "a.webp" else {}
+    first.save(tmp_path / name, save_all=True, append_images=rest, **options)
+    picture = open_picture(tmp_path / name, "here")
+    assert (picture.series, len(picture)) == (True, 3)
+    found = pixels(picture)
+    assert found.shape == (3, 4, 5, 1)
+    assert np.abs(found[:, 0, 0, 0].astype(int) - [20, 80, 140]).max() <= 2
+
+
+def test_a_folder_of_images_is_a_series_in_the_order_of_names(tmp_path):
+    for n in (2, 0, 1):
+        Image.fromarray(np.full((4, 5), n, dtype=np.uint8)).save(tmp_path / f"f{n}.png")
+    (tmp_path / "about.txt").write_text("frames")
+    picture = open_picture(tmp_path, "here")
+    assert (picture.series, len(picture)) == (True, 3)
+    assert pixels(picture)[:, 0, 0, 0].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("shape", "series", "count"),
+    [
+        ((6, 8), False, 1),
+        ((6, 8, 3), False, 1),
+        ((6, 8, 1), False, 1),
+        ((5, 6, 8), True, 5),
+        ((5, 6, 8, 3), True, 5),
+    ],
+)
+def test_the_shape_of_an_array_decides(shape, series, count):
+    picture = open_pixels(np.zeros(shape, dtype=np.uint8), "here")
+    assert (picture.series, len(picture), picture.height, picture.width) == (series, count, 6, 8)
+
+
+def test_fractions_stay_fractions_and_are_scaled_to_a_size():
+    picture = open_pixels(np.linspace(0, 1, 64).reshape(8, 8), "here")
+    assert picture.is_float
+    half = pixels(picture, size=(4, 4))
+    assert half.dtype == np.float32
+    assert half.shape == (1, 4, 4, 1)
+    assert abs(half.mean() - 0.5) < 0.02
+
+
+DAMAGE = {
+    "missing": "does not exist",
+    "empty": "is an empty file",
+    "text": "is not an image that can be read",
+    "cut": "is damaged",
+    "bomb": "has more than 100,000,000 pixels; make it smaller",
+}
+
+
+def damaged(folder: Path, how: str) -> Path:
+    file = folder / "a.jpg"
+    if how == "bomb":
+        Image.new("1", (30_000, 30_000)).save(folder / "a.png")
+        return folder / "a.png"
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file)
+    content = file.read_bytes()
+    if how == "missing":
+        file.unlink()
+    else:
+        cut = {"empty": b"", "text": b"this is not an image\n" * 9, "cut": content[:2000]}
+        file.write_bytes(cut[how])
+    return file
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_damaged_files_are_refused_in_one_line(tmp_path, how):
+    file = damaged(tmp_path, how)
+
+    def read() -> None:
+        list(read_pixels(open_picture(file, place), place, grey=True, size=(8, 8)))
+
+    place = "m.csv: line 2"
+    with pytest.raises(DataError, match=DAMAGE[how]) as caught:
+        read()
+    assert str(caught.value).startswith(f"m.csv: line 2: {file}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.zeros(5), "expected pixels"),
+        (np.zeros((2, 3, 4, 5)), "expected pixels"),
+        (np.zeros((0, 4)), "has no pixels"),
+        (np.full((4, 4), np.nan), "not a finite number"),
+        (np.full((4, 4), -1), "integers of pixels must be in 0..255"),
+        (np.array([["a"]]), "expected pixels"),
+        ([[1, 2], [3]], "rows of different lengths"),
+        (3, "expected a path or pixels, got int"),
+        ("", "column 'path' is empty"),
+    ],
+)
+def test_cells_that_are_no_images_are_named(given, message):
+    with pytest.raises(DataError, match=f"row 3: .*{message}"):
+        picture_of(given, "row 3", "path", Path())
+
+
+def test_sources_of_images(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / "all" / name).mkdir(parents=True)
+        Image.fromarray(RAMP).save(tmp_path / "all" / name / "a.png")
+    found = [row.values for row in ImageSource(tmp_path / "all", None, LABELLED).read()]
+    assert [(one[0].name, one[1]) for one in found] == [("a.png", "cat"), ("a.png", "dog")]
+    (tmp_path / "m.csv").write_text("path,label\nall/cat/a.png,x\nall/b.png,y\n")
+    source = ImageSource(tmp_path / "m.csv", None, LABELLED)
+    first, second = source.read()
+    assert first.values[1] == "x"
+    assert "line 3: " in str(second.values)
+    before = source.fingerprint()
+    Image.fromarray(RAMP // 2).save(tmp_path / "all" / "cat" / "a.png")
+    assert source.fingerprint() != before
+    (row,) = ImageSource([Image.fromarray(RAMP)], ["x"], LABELLED).read()
+    assert (row.values[0].height, row.values[1]) == (6, "x")
+    with pytest.raises(ArgumentError, match=r"need their targets: fit\(images, targets\)"):
+        ImageSource([RAMP], None, LABELLED)
+    for given in (tmp_path / "all", tmp_path / "m.csv", ["a.png"], [Image.fromarray(RAMP)]):
+        assert is_images(given, "path")
+    for given in (["a.wav"], [RAMP], ["a text"], tmp_path / "none.csv", None):
+        assert not is_images(given, "path")
