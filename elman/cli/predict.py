@@ -19,7 +19,7 @@ from elman.errors import ArgumentError, ElmanError, FolderError
 from elman.read.files import files_below
 from elman.report.terminal import counted, show, show_text
 from elman.tasks import Transcriber, load
-from elman.tasks.audio_predictions import SpeechTexts
+from elman.tasks.file_predictions import Transcripts
 from elman.tasks.folder import read_config
 from elman.tasks.generations import GENERATIONS
 from elman.tasks.prediction import Prediction
@@ -46,7 +46,7 @@ def predict(
     A forecaster predicts the steps after its training data, or after the series in --file. A
     classifier of recordings predicts a label for each recording in --file. A tagger of recordings
     predicts a tag for each step, or with --events the begin and the end of each event.
-    A model of audio predicts for each audio file, or for each file of a folder or a manifest in
+    A model of audio or images predicts for each file, or for each file of a folder or a manifest in
     --file. elman predict RUN --help shows only the options for the model in RUN.
 
     Example: elman predict runs/book "The cat sat on the"
@@ -62,7 +62,8 @@ def predict(
     Parameters
     ----------
     text
-        A text to continue, label, tag or translate; for a model of audio, one or more audio files.
+        A text to continue, label, tag or translate; for a model of audio or images, one or more
+        files.
     file
         A table with the same column of texts as in training, or a file with one text per line, of
         any size. For forecasts and recordings, a table like the training data. For audio, a folder
@@ -79,7 +80,7 @@ def predict(
         _check_table(run, wanted.reads, file, [name for name in given if given[name]])
         read = [one for one in (file, *options.values()) if isinstance(one, Path)]
         _predict_table(run, wanted, file, out, read, overwrite=overwrite)
-    elif isinstance(wanted, SpeechTexts) and len(text) == 1 and out is not None and file is None:
+    elif isinstance(wanted, Transcripts) and len(text) == 1 and out is not None and file is None:
         with notes_shown():
             words = wanted.subtitles(Transcriber.load(run), Path(text[0]), out, overwrite=overwrite)
         show(f"{counted(words, 'words')}: {out}")
@@ -101,7 +102,7 @@ def predict(
         raise ArgumentError(f"predict takes {_TAKES[wanted.reads]}, or --file and --out")
 
 
-_TAKES = {"texts": "a TEXT", "audio": "audio files"}
+_TAKES = {"texts": "a TEXT", "files": "files"}
 
 
 def _check_quotes(texts: tuple[str, ...]) -> None:
@@ -120,10 +121,10 @@ def _exists(text: str) -> bool:
 
 
 def _predict_texts(run: Path, wanted: Prediction[Any], texts: tuple[str, ...]) -> None:
-    """Print the predictions for a text, or for each of several audio files."""
+    """Print the predictions for a text, or for each of several files."""
     for text in texts:
         check_unicode(text)
-    if wanted.reads != "audio" and len(texts) > 1:
+    if wanted.reads != "files" and len(texts) > 1:
         raise ArgumentError(f"{run}: reads one TEXT at a time, got {len(texts)}")
     model = load(run)
     with notes_shown():

@@ -12,7 +12,7 @@ from elman.cli.predict import options_of
 from elman.cli.sounds import SampleRate, Sound, open_sound
 from elman.report.terminal import one_line, show
 from elman.tasks import Transcriber
-from elman.tasks.audio_predictions import SpeechOptions
+from elman.tasks.file_predictions import SpeechOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

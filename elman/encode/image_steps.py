@@ -136,6 +136,11 @@ class Pixels(NamedTuple):
     picture: Picture
     values: NDArray[Any]
 
+    @property
+    def path(self) -> str:
+        """The path of the file or the folder."""
+        return self.picture.label
+
     def __len__(self) -> int:
         return len(self.values)
 

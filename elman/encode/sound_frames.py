@@ -75,6 +75,11 @@ class Sound(NamedTuple):
     peak: float = 0.0
     clipped: float = 0.0
 
+    @property
+    def path(self) -> str:
+        """The path of the file."""
+        return str(self.clip.source)
+
     def __len__(self) -> int:
         return len(self.frames)
 

@@ -63,6 +63,13 @@ class Picture:
         """Whether it is an array of fractions, whose range the training data determine."""
         return isinstance(self.source, np.ndarray) and self.source.dtype.kind == "f"
 
+    @property
+    def label(self) -> str:
+        """The path of the file or the folder, or the name of the array."""
+        if isinstance(self.source, np.ndarray):
+            return self.name
+        return str(self.source if isinstance(self.source, Path) else self.source[0].parent)
+
     def __len__(self) -> int:
         return self.count
 

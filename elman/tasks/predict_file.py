@@ -68,7 +68,7 @@ def predict_file(
     options, kind = options or PREDICTIONS[model.task](), out.suffix.lower()
     if not (options.kinds and isinstance(model, ExampleTask)):
         raise ArgumentError(f"a {model.task} predicts from a TEXT, not from --file")
-    if source.is_dir() and options.reads != "audio":
+    if source.is_dir() and options.reads != "files":
         raise DataError(f"{source}: is a folder; expected a file with a row for each prediction")
     rows = model.rows(source, lenient=rejects is not None)
     part, info = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.json")

@@ -28,7 +28,7 @@ Answer = tuple[Table, Callable[..., None]]  # columns, and the function that wri
 class Prediction(Generic[Model]):
     """The base class of the options of predictions, without any option."""
 
-    reads: ClassVar[str] = "texts"  # or audio; or recordings or series, read from a table
+    reads: ClassVar[str] = "texts"  # or files; or recordings or series, read from a table
     kinds: ClassVar[tuple[str, ...]] = ()  # suffixes of files with a prediction for each row
     columns: ClassVar[tuple[str, ...]] = ("line",)  # of these files
 

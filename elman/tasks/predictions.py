@@ -1,6 +1,6 @@
 """The predictions of the command `elman predict`.
 
-Each class below or in `elman.tasks.audio_predictions` belongs to a kind of model.  Its fields are
+Each class below or in `elman.tasks.file_predictions` belongs to a kind of model.  Its fields are
 the options of the predictions of this kind, which become flags on the command line.  Its methods
 predict for a text, for the rows of a file or for a table.  PREDICTIONS lists the classes.
 
@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from elman.arguments import check_whole
 from elman.errors import ArgumentError
 from elman.tasks import Classifier, Forecaster, LanguageModel, Tagger, Transcriber, Translator
-from elman.tasks.audio_predictions import (
-    AudioLabels,
-    AudioTags,
-    AudioTexts,
-    SpeechOptions,
-    SpeechTexts,
-)
 from elman.tasks.examples import ExampleTask
+from elman.tasks.file_predictions import (
+    AudioTags,
+    FileLabels,
+    FileTexts,
+    ImageTags,
+    SpeechOptions,
+    Transcripts,
+)
 from elman.tasks.prediction import Answer, Prediction, SearchOptions, Table, label_cell
 
 if TYPE_CHECKING:
@@ -259,11 +260,14 @@ PREDICTIONS: dict[str, type[Prediction[Any]]] = {
     "classifier of recordings": RecordingLabels,
     "tagger of recordings": RecordingTags,
     "translator of recordings": RecordingTexts,
-    "classifier of audio": AudioLabels,
+    "classifier of audio": FileLabels,
     "tagger of audio": AudioTags,
-    "translator of audio": AudioTexts,
+    "translator of audio": FileTexts,
+    "classifier of image": FileLabels,
+    "tagger of image": ImageTags,
+    "translator of image": FileTexts,
     "transcriber of recordings": RecordingTranscripts,
-    "transcriber": SpeechTexts,
+    "transcriber": Transcripts,
 }
 
 

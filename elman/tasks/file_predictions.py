@@ -1,4 +1,4 @@
-"""The predictions of `elman predict` for audio files, see `elman.tasks.predictions`.
+"""The predictions of `elman predict` for files of audio or images, see `elman.tasks.predictions`.
 
 This file does not import torch.
 """
@@ -11,71 +11,71 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from elman.arguments import check_whole
-from elman.errors import ArgumentError
+from elman.errors import ArgumentError, DataError
 from elman.tasks import Classifier, Tagger, Transcriber, Translator
 from elman.tasks.examples import ExampleTask
 from elman.tasks.prediction import Prediction, SearchOptions, label_cell
 
 if TYPE_CHECKING:
     from elman.decode.transcript import Transcript
-    from elman.encode.sound import SoundIndex
-    from elman.read.audio import Clip
 
 Items = TypeVar("Items", bound=ExampleTask)
 
 
-def clips_of(model: ExampleTask, path: Path) -> tuple[list[tuple[Clip, str]], SoundIndex]:
-    """Return clips of which only headers are read, with their places, and the features of a model.
+def headers_of(model: ExampleTask, path: Path) -> list[tuple[Any, str]]:
+    """Return items of which only headers are read, with the places where they were read.
 
     Args:
-        model: a model of audio.
-        path: an audio file, a folder or a manifest.
-    """
-    from elman.inputs.audio import Audio
+        model: a model of audio or images.
+        path: a file, a folder or a manifest.
 
-    learned = model.input_
-    assert isinstance(learned, Audio)
-    found = learned.reader.clips(path, model.target_.column(model))
-    return [(clip, place) for clip, place, _ in found], learned.index
+    Raises:
+        DataError: a file cannot be read.
+    """
+    rows = model.rows(path, lenient=False).read()
+    found = []
+    for place, values in rows:
+        if isinstance(values, DataError):
+            raise values
+        found.append((values[0], place))
+    return found
 
 
 @dataclass(kw_only=True)
-class OfAudio(Prediction[Items]):
-    """The base class of the options of predictions for audio files."""
+class OfFiles(Prediction[Items]):
+    """The base class of the options of predictions for files."""
 
-    reads = "audio"
+    reads = "files"
     kinds: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".jsonl")
 
     def lines(self, model: Items, text: str) -> Iterator[str]:
-        """Yield the predictions for an audio file, or for all of a folder or a manifest."""
-        from elman.encode.sound_frames import compute
-
-        clips, index = clips_of(model, Path(text))
-        for clip, place in clips:
-            for line in self._lines(model, compute(clip, index, place)):
-                yield f"{clip.label}: {line}" if len(clips) > 1 else line
+        """Yield the predictions for a file, or for all of a folder or a manifest."""
+        headers = headers_of(model, Path(text))
+        for header, place in headers:
+            for line in self._lines(model, model.input_.reader.item(header, place)):
+                yield f"{header.label}: {line}" if len(headers) > 1 else line
 
     def _lines(self, model: Items, item: Any) -> Iterator[str]:
         raise NotImplementedError
 
     def answers(self, model: Items, items: list[Any], kind: str) -> Iterator[tuple[Any, ...]]:
-        """Yield the path of each clip, and its prediction."""
+        """Yield the path of each item, and its prediction."""
         found = self._answers(model, items, lists=kind == ".jsonl")
         for item, answer in zip(items, found, strict=True):
-            yield str(item.clip.source), *answer
+            yield item.path, *answer
 
     def _answers(self, model: Items, items: list[Any], *, lists: bool) -> Iterable[tuple[Any, ...]]:
         raise NotImplementedError
 
 
 @dataclass(kw_only=True)
-class AudioLabels(OfAudio[Classifier]):
-    """The labels of audio files."""
+class FileLabels(OfFiles[Classifier]):
+    """The labels of files."""
 
     columns = ("line", "path", "label", "probability")
 
     k: int = 5
-    """Number of predictions for a text or an audio file."""
+    """Number of predictions for a text or a file."""
 
     def _lines(self, model: Classifier, item: Any) -> Iterator[str]:
         check_whole(self.k, "k", least=1)
@@ -92,8 +92,8 @@ class AudioLabels(OfAudio[Classifier]):
 
 
 @dataclass(kw_only=True)
-class AudioTexts(SearchOptions, OfAudio[Translator]):
-    """The texts of audio files, by a translator."""
+class FileTexts(SearchOptions, OfFiles[Translator]):
+    """The texts of files, by a translator."""
 
     columns = ("line", "path", "text")
 
@@ -105,7 +105,23 @@ class AudioTexts(SearchOptions, OfAudio[Translator]):
 
 
 @dataclass(kw_only=True)
-class AudioTags(OfAudio[Tagger]):
+class ImageTags(OfFiles[Tagger]):
+    """The tags of images, one for each step or each image of a series."""
+
+    kinds = (".jsonl",)
+    columns = ("line", "path", "tags")
+
+    def _lines(self, model: Tagger, item: Any) -> Iterator[str]:
+        yield " ".join(model.predict([item])[0])
+
+    def _answers(
+        self, model: Tagger, items: list[Any], *, lists: bool
+    ) -> Iterable[tuple[list[str]]]:
+        return zip(model.predict(items), strict=True)
+
+
+@dataclass(kw_only=True)
+class AudioTags(OfFiles[Tagger]):
     """The tags of audio files, as spans of equal tags."""
 
     kinds = (".jsonl",)
@@ -182,8 +198,8 @@ class SpeechOptions:
 
 
 @dataclass(kw_only=True)
-class SpeechTexts(SpeechOptions, OfAudio[Transcriber]):
-    """The transcripts of audio files."""
+class Transcripts(SpeechOptions, OfFiles[Transcriber]):
+    """The transcripts of files."""
 
     columns = ("line", "path", "text", "confidence")
 
@@ -193,19 +209,19 @@ class SpeechTexts(SpeechOptions, OfAudio[Transcriber]):
     """Speech: print each word with its start and end in seconds and its confidence."""
 
     def lines(self, model: Transcriber, text: str) -> Iterator[str]:
-        """Yield the transcripts of an audio file, or of all of a folder or a manifest."""
+        """Yield the transcripts of a file, or of all of a folder or a manifest."""
         if self.k is not None:
             check_whole(self.k, "k", least=1)
         if self.k is not None and self.times:
             raise ArgumentError("times are those of the best transcript; omit k")
         found = model.transcribe(Path(text), **self.given(self.k or 1))
-        clips, _ = clips_of(model, Path(text))
-        for (clip, _), best in zip(clips, found, strict=True):
+        headers = headers_of(model, Path(text))
+        for (header, _), best in zip(headers, found, strict=True):
             for line in self._shown(best):
-                yield f"{clip.label}: {line}" if len(clips) > 1 else line
+                yield f"{header.label}: {line}" if len(headers) > 1 else line
 
     def _shown(self, best: list[Transcript]) -> Iterator[str]:
-        """Yield the best transcripts of a clip, or the words of the best one."""
+        """Yield the best transcripts of an item, or the words of the best one."""
         if self.times:
             for word in best[0].words:
                 yield f"{word.start:9.2f} {word.end:9.2f} {word.confidence:7.1%}  {word.text}"

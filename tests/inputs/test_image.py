@@ -1,0 +1,237 @@
+"""Images with every task: files and arrays, series, live, on the command line, and bad input."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import elman
+from elman.cli import main
+from elman.encode.image_augment import ImageAugment
+from elman.encode.image_steps import ImageIndex, ImageSteps
+from elman.errors import ArgumentError, DataError
+
+SETTINGS = {"hidden_size": 16, "learning_rate": 0.01, "device": "cpu", "examples": 300, "epochs": 6}
+
+
+def bars(count: int, seed: int, *, size: int = 12) -> tuple[list[np.ndarray], list[str]]:
+    """Return noisy images of a bright bar, and whether it is upright or flat."""
+    draw = np.random.default_rng(seed)
+    images, labels = [], []
+    for _ in range(count):
+        image = draw.integers(0, 60, (size, size), dtype=np.uint8)
+        place, upright = int(draw.integers(size - 2)), bool(draw.integers(2))
+        image[(slice(None), slice(place, place + 2))[:: 1 if upright else -1]] = 200
+        images.append(image)
+        labels.append("upright" if upright else "flat")
+    return images, labels
+
+
+def write_folder(folder: Path, images: list[np.ndarray], labels: list[str]) -> Path:
+    for n, (image, label) in enumerate(zip(images, labels, strict=True)):
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / label / f"{n:03d}.png")
+    return folder
+
+
+@pytest.mark.learns
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"scan": "columns"},
+        {"scan": "columns", "image_width": 9, "convolution": 8},
+        {"scan": "patches", "patch_size": 5},
+        {"scan": "pixels", "image_height": 6},
+        {"image_height": 16, "mirror": True},  # with convolutions
+    ],
+)
+def test_a_classifier_learns_from_images(options):
+    images, labels = bars(200, 0)
+    model = elman.Classifier(inputs="image", **{**SETTINGS, **options}).fit(images, labels)
+    images, labels = bars(60, 1)
+    assert model.evaluate(images, labels)["accuracy"] > 0.9
+    assert "random forest on pixels" in str(model.metrics)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bars")
+    write_folder(folder / "train", *bars(120, 0))
+    write_folder(folder / "test", *bars(30, 1))
+    flags = "--hidden-size 16 --learning-rate 0.01 --epochs 6 --examples 300 --device cpu"
+    test = f"--test {folder / 'test'} --no-bidirectional"
+    words = f"train classifier {folder / 'train'} --out {folder / 'run'} {flags} {test}"
+    assert main(words.split()) == 0
+    return folder
+
+
+def test_commands_read_files_folders_and_manifests(run, tmp_path, capsys):
+    model = elman.load(run / "run")
+    assert model.metrics["model"]["test"]["accuracy"] > 0.9
+    files = sorted((run / "test" / "flat").glob("*.png"))
+    capsys.readouterr()
+    assert main(["predict", str(run / "run"), str(files[0]), "--k", "1"]) == 0
+    assert capsys.readouterr().out.split()[1] == model.predict([files[0]])[0]
+    out = tmp_path / "labels.csv"
+    folder = str(run / "test" / "flat")
+    assert main(["predict", str(run / "run"), "--file", folder, "--out", str(out)]) == 0
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == [str(file) for file in files]
+    assert [row["label"] for row in rows] == list(model.predict(files))
+    arrays, p = [np.asarray(Image.open(file)) for file in files], model.predict_proba(files)
+    assert np.array_equal(model.predict_proba(arrays), p)
+    assert np.abs(model.predict_proba([one / 255 for one in arrays]) - p).max() < 1e-5
+    assert main(["look", str(run / "train")]) == 0
+    assert "image" in capsys.readouterr().out
+
+
+def test_a_run_resumes_to_the_same_weights(run, tmp_path):
+    flags = f"train classifier {run / 'train'} --schedule constant --hidden-size 8 --examples 100"
+    flags += " --device cpu --epochs"
+    short, whole = tmp_path / "short", tmp_path / "whole"
+    assert main(f"{flags} 2 --out {short}".split()) == 0
+    assert main(f"resume {short} --epochs 3".split()) == 0
+    assert main(f"{flags} 3 --out {whole}".split()) == 0
+    weights = [(folder / "weights.safetensors").read_bytes() for folder in (short, whole)]
+    assert weights[0] == weights[1]
+
+
+def test_rows_are_read_live_with_the_numbers_of_the_batch(run):
+    model = elman.load(run / "run")
+    image = bars(1, 5)[0][0]
+    whole = dict(zip(model.classes, model.predict_proba([image])[0].tolist(), strict=True))
+    live = model.stream()
+    found = [live.push(row) for row in image[:5]]
+    blob = live.state_bytes()
+    live = model.stream()
+    live.restore(blob)
+    found += [live.push(row) for row in image[5:]]
+    assert found[-1] == pytest.approx(whole, abs=1e-5)
+    with pytest.raises(ArgumentError, match="expected 12 finite numbers of the next of the rows"):
+        live.push(image[:, :5])
+
+
+def test_a_tagger_reads_the_images_of_a_series_and_continues_live():
+    draw = np.random.default_rng(0)
+    series, tags = [], []
+    for _ in range(80):
+        bright = draw.integers(0, 2, int(draw.integers(3, 7)))
+        noise = draw.integers(0, 80, (len(bright), 6, 5), dtype=np.uint8)
+        series.append(noise + (120 * bright[:, None, None]).astype(np.uint8))
+        tags.append(["on" if one else "off" for one in bright])
+    settings = {**SETTINGS, "bidirectional": False, "epochs": 4, "distort": 0}
+    model = elman.Tagger(inputs="image", **settings).fit(series[:60], tags[:60])
+    assert model.evaluate(series[60:], tags[60:])["accuracy"] > 0.95
+    live = model.stream()
+    assert [live.push(image)[0] for image in series[70]] == list(model.predict([series[70]])[0])
+    with pytest.raises(DataError, match="is an image, but the others are series"):
+        model.predict([series[0][0]])
+
+
+def write_lines(count: int, seed: int) -> tuple[list[np.ndarray], list[str]]:
+    """Return images of lines of two kinds of letters, which are wide and narrow bars."""
+    draw = np.random.default_rng(seed)
+    images, texts = [], []
+    for _ in range(count):
+        text = "".join(draw.choice(["i", "m"], int(draw.integers(2, 6))))
+        image = np.zeros((8, 40), dtype=np.uint8)
+        at = int(draw.integers(1, 4))
+        for one in text:
+            width = 2 if one == "i" else 5
+            image[1:7, at : at + width] = 220
+            at += width + 2
+        images.append(image[:, : at + 1])
+        texts.append(text)
+    return images, texts
+
+
+@pytest.mark.learns
+def test_a_transcriber_reads_lines_of_writing():
+    settings = {**SETTINGS, "num_layers": 1, "epochs": 10, "distort": 0, "examples": 400}
+    model = elman.Transcriber(inputs="image", scan="columns", **settings)
+    model.fit(*write_lines(150, 0))
+    images, texts = write_lines(40, 1)
+    assert model.evaluate(images, texts)["CER"] < 0.1
+
+
+@pytest.mark.learns
+def test_a_translator_describes_images():
+    images, labels = bars(150, 0)
+    texts = [f"a bar that is {label}" for label in labels]
+    settings = {**SETTINGS, "embedding_size": 16, "tokens": "word", "min_count": 1, "epochs": 8}
+    model = elman.Translator(inputs="image", **settings).fit(images, texts)
+    images, labels = bars(30, 1)
+    found = model.predict(images)
+    right = [text.split()[-1] == label for text, label in zip(found, labels, strict=True)]
+    assert sum(right) >= 27
+
+
+def test_images_are_one_of_several_inputs(tmp_path):
+    images, labels = bars(80, 0)
+    write_folder(tmp_path, images, labels)
+    with (tmp_path / "m.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["note", "photo", "label"])
+        for n, label in enumerate(labels):
+            rows.writerow([f"number {n % 3}", f"{label}/{n:03d}.png", label])
+    inputs = {"photo": "image", "note": "text"}
+    settings = {**SETTINGS, "epochs": 3}
+    model = elman.Classifier(inputs=inputs, **settings).fit(tmp_path / "m.csv")
+    table = {"photo": [str(tmp_path / "flat" / f"{labels.index('flat'):03d}.png")], "note": ["a"]}
+    assert len(model.predict(table)) == 1
+
+
+def test_a_bad_image_is_skipped_by_name_or_stops(tmp_path, capsys):
+    write_folder(tmp_path / "train", *bars(30, 0))
+    bad = tmp_path / "train" / "flat" / "bad.png"
+    bad.write_bytes(b"not an image")
+    flags = f"train classifier {tmp_path / 'train'} --out {tmp_path / 'run'} --epochs 1".split()
+    flags += ["--device", "cpu", "--hidden-size", "4", "--examples", "30"]
+    assert main(flags) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"elman: {bad} is not an image that can be read")
+    assert error.count("\n") == 1
+    assert main([*flags, "--skip-bad-rows", str(tmp_path / "bad.csv")]) == 0
+    assert "is not an image" in (tmp_path / "bad.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scan": "patches", "convolution": 4}, "convolution reads rows or columns"),
+        ({"distort": 0.6}, r"distort must be in \[0, 0.5\)"),
+        ({"image_height": 0}, "image_height must be at least 1"),
+        ({"image_width": 5000}, "must be at most 4,096"),
+    ],
+)
+def test_settings_that_cannot_work_are_named(options, message):
+    with pytest.raises(ArgumentError, match=message):
+        elman.Classifier(inputs="image", **{**SETTINGS, **options}).fit(*bars(20, 0))
+
+
+def test_series_and_images_cannot_be_mixed():
+    images, labels = bars(20, 0)
+    images[7] = np.stack([images[7], images[7]])
+    with pytest.raises(DataError, match="row 7 is a series, but the others are images"):
+        elman.Classifier(inputs="image", **SETTINGS).fit(images, labels)
+
+
+def test_changes_are_small_and_the_same_for_a_series():
+    image = np.zeros((16, 16, 1), dtype=np.uint8)
+    image[4:12, 4:12] = 255
+    steps = ImageSteps(ImageIndex(16, 16, 1, series=True), np.stack([image, image]))
+    change = ImageAugment(distort=0.1)
+    found, places = change(steps, np.random.default_rng(0))
+    assert np.array_equal(found[0], found[1])
+    assert places.tolist() == [0, 1]
+    assert 0.05 < np.abs(found[0] - steps.read()[0]).mean() / 255 < 0.2
+    assert abs(found[0].mean() - steps.read()[0].mean()) < 25
+    assert not ImageAugment()
+    assert json.dumps(found.shape) == "[2, 256]"
