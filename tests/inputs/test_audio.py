@@ -18,7 +18,7 @@ from elman.cli import main
 from elman.encode.sound import Steps
 from elman.encode.sound_frames import compute_all
 from elman.errors import ArgumentError, DataError
-from elman.report.window_statistics import by_regression
+from elman.report.window_statistics import all_statistics, by_regression, last_and_means
 from tests.sounds import RATE, WORDS, clips, spoken, write_folder
 
 FRONT_ENDS = {
@@ -215,8 +215,8 @@ def test_the_regression_of_audio_reads_all_statistics():
     for one in arrays:
         one[-1] = one.mean(0)  # no information in the last value
     windows = arrays, np.zeros((60, 0)), np.arange(60)
-    for audio, right in ((True, True), (False, False)):
-        _, found = by_regression(windows, labels, {"test": windows}, 2, audio=audio)
+    for features, right in ((all_statistics, True), (last_and_means, False)):
+        _, found = by_regression(windows, labels, {"test": windows}, 2, features=features)
         assert ((found["test"].argmax(1) == labels).float().mean() > 0.95) == right
 
 
