@@ -275,7 +275,8 @@ def test_options_that_a_forecaster_does_not_have_are_named(
     monkeypatch.setattr("elman.cli.predict.kind_of", lambda _: "forecaster")
     expected = "sales: reads series, so it takes no TEXT; give a table of series with --file"
     refused("predict", "sales", "some text", message=expected)
-    owners = "a language model, a classifier, a translator, a classifier of audio or a transcriber"
+    owners = "a language model, a classifier, a translator, a classifier of audio, "
+    owners += "a classifier of images or a transcriber"
     refused("predict", "sales", "--k", "3", message=f"--k is an option of {owners}; sales holds")
 
 
@@ -364,7 +365,7 @@ def test_help_of_predict_shows_the_options_of_the_model_in_the_folder(
         (
             "predict --beam 3",
             "of a translator, a translator of recordings, a translator of audio, "
-            "a transcriber of recordings or a transcriber; ",
+            "a translator of images, a transcriber of recordings or a transcriber; ",
         ),
         ("predict --level 80", "--level is an option of a forecaster; "),
         (

@@ -194,7 +194,8 @@ def kind_of(folder: Path) -> str:
     """
     config = read_config(folder)
     kinds = config["data"].get("inputs")
-    name = f"{config['task']} of {kinds[0] if isinstance(kinds, list) and kinds else kinds}"
+    kind = kinds[0] if isinstance(kinds, list) and kinds else kinds
+    name = f"{config['task']} of {'images' if kind == 'image' else kind}"
     return name if name in PREDICTIONS else str(config["task"])
 
 

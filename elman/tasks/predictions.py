@@ -263,9 +263,9 @@ PREDICTIONS: dict[str, type[Prediction[Any]]] = {
     "classifier of audio": FileLabels,
     "tagger of audio": AudioTags,
     "translator of audio": FileTexts,
-    "classifier of image": FileLabels,
-    "tagger of image": ImageTags,
-    "translator of image": FileTexts,
+    "classifier of images": FileLabels,
+    "tagger of images": ImageTags,
+    "translator of images": FileTexts,
     "transcriber of recordings": RecordingTranscripts,
     "transcriber": Transcripts,
 }
