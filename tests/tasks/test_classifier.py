@@ -398,8 +398,8 @@ def test_a_classifier_is_an_estimator_of_scikit_learn() -> None:
     copy = sklearn_base.clone(model)
     assert copy.get_params() == model.get_params()
     assert copy.set_params(epochs=2).epochs == 2
-    with pytest.raises(ArgumentError, match="colour is not a setting"):
-        copy.set_params(colour=1)
+    with pytest.raises(ArgumentError, match="shade is not a setting"):
+        copy.set_params(shade=1)
     assert sklearn_base.is_classifier(model)
     shout = FunctionTransformer(lambda texts: [text.upper() for text in texts])
     scores = cross_val_score(make_pipeline(shout, model), np.array(texts), labels, cv=3)

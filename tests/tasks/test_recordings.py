@@ -518,7 +518,8 @@ def test_the_command_line_trains_evaluates_predicts_and_detects_events(
         (["predict", run, "--file", data, "--on", "0.9"], "--on is an option of a tagger of"),
         (
             ["predict", run, "--file", data, "--k", "3", "--out", f"{run}.csv"],
-            "a language model, a classifier, a translator, a classifier of audio or a transcriber;",
+            "a language model, a classifier, a translator, a classifier of audio, a classifier of "
+            "images or a transcriber;",
         ),
         (["predict", run, "--file", data, "--out", data, "--overwrite"], "would replace the data"),
         (["train", "classifier", data, known, "--out", str(tmp_path / "b")], "or variable"),
