@@ -23,8 +23,16 @@ from elman.encode.image_steps import (
     statistics_of,
 )
 from elman.errors import ArgumentError, DataError
-from elman.inputs.input import Input, Probabilities, Reader, TargetColumn, TargetOf, pair
-from elman.inputs.live import LiveInput, Step, check_no_time
+from elman.inputs.input import (
+    Input,
+    LiveElements,
+    Probabilities,
+    Reader,
+    TargetColumn,
+    TargetOf,
+    pair,
+)
+from elman.inputs.live import Step, check_no_time
 from elman.inputs.settings import InputSettings
 from elman.manifest import SERIES, read_index, write_json
 from elman.read.examples import Examples
@@ -36,7 +44,6 @@ from elman.report.progress import reading_bar
 from elman.report.terminal import counted
 from elman.report.window_statistics import Windows, by_forest, by_regression
 from elman.settings import dialect_of
-from elman.state import State
 
 FOREST, REGRESSION = "random forest on pixels", "logistic regression on pixels"
 SMALL = 8  # rows and columns of the images that the simpler models read
@@ -260,7 +267,7 @@ class Images(Input):
                 "a model of single images reads live only rows, columns or pixels without "
                 "convolutions; set convolution=0"
             )
-        return LiveImage(self.index)
+        return LiveImage(self)
 
     # Reports.
 
@@ -332,19 +339,10 @@ class Images(Input):
         return [], np.array(rows), np.arange(len(rows))
 
 
-class LiveImage(LiveInput):
+class LiveImage(LiveElements):
     """An image whose rows, columns or pixels arrive, or a series whose images arrive."""
 
-    def __init__(self, index: ImageIndex) -> None:
-        self._index = index
-
-    @property
-    def state(self) -> State:
-        """Return an empty state."""
-        return ()
-
-    def restore(self, state: State) -> None:
-        """Do nothing: there is no state."""
+    learned: Images
 
     def push(self, element: Any, at: Any = None) -> tuple[Step | None, Step | None]:
         """Return the step of an element.
@@ -357,7 +355,7 @@ class LiveImage(LiveInput):
             ArgumentError: the element has another size, or is not of finite numbers.
         """
         check_no_time(at, "images")
-        index = self._index
+        index = self.learned.index
         if index.series:
             try:
                 picture = replace(picture_of(element, "image", "image", Path()), series=True)
@@ -373,10 +371,6 @@ class LiveImage(LiveInput):
             )
         factor = index.unit if np.asarray(element).dtype.kind == "f" else 1.0
         return Step(numbers[None] * np.float32(factor)), None
-
-    def finish(self) -> Step | None:
-        """Return None: every element is a step."""
-        return None
 
 
 def _fixed(windows: Windows) -> Any:

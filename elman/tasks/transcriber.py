@@ -263,7 +263,8 @@ class Transcriber(TranscriberSettings, ExampleTask):
         reader = super()._reader(kinds)
         if isinstance(reader, TextReader | WordReader):
             raise ArgumentError(
-                f"a transcriber reads audio or recordings, got {reader.noun}; use a translator"
+                f"a transcriber reads audio, images or recordings, got {reader.noun}; use a "
+                "translator"
             )
         return reader
 

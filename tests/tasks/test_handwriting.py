@@ -69,5 +69,5 @@ def test_a_transcriber_of_texts_is_refused(tmp_path, capsys):
     flags = ["--input", "word:text", "--out", str(tmp_path / "run")]
     assert main(["train", "transcriber", str(file), *flags]) == 2
     error = capsys.readouterr().err
-    assert "a transcriber reads audio or recordings, got texts; use a translator" in error
+    assert "a transcriber reads audio, images or recordings, got texts; use a translator" in error
     assert not (tmp_path / "run").exists()
