@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 
 import elman
 from elman.errors import ArgumentError, DataError
 from elman.state import leaves_from_bytes, to_bytes
+from tests.states import resealed
 
 SMALL: dict[str, Any] = {
     "hidden_size": 6,
@@ -129,9 +129,10 @@ def trained(name: str) -> Any:
     return MODELS[name]
 
 
-def changed(leaves: dict[str, torch.Tensor], change: Callable[[torch.Tensor], Any]) -> bytes:
+def changed(blob: bytes, change: Callable[[torch.Tensor], Any]) -> bytes:
     """Return a stored state with changed leaves."""
-    return safetensors.torch.save({name: change(leaf) for name, leaf in leaves.items()})
+    leaves = leaves_from_bytes(blob)
+    return resealed(blob, {name: change(leaf) for name, leaf in leaves.items()})
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -174,19 +175,19 @@ def test_an_unsuitable_state_is_refused_and_changes_nothing(name: str) -> None:
     live = model.stream()
     live.push(elements[0])
     blob = live.state_bytes()
-    leaves = leaves_from_bytes(blob)
     wrong = [
         b"",
         b"no state",
         blob[:-3],
         to_bytes(torch.zeros(1, 1, 6)),
-        changed(leaves, lambda leaf: leaf.half() if leaf.is_floating_point() else leaf),
-        changed(leaves, lambda leaf: torch.cat([leaf, leaf], -1)),
-        changed(leaves, lambda leaf: leaf * torch.nan if leaf.is_floating_point() else leaf - 9),
+        resealed(blob, torch.zeros(1, 1, 6)),
+        changed(blob, lambda leaf: leaf.half() if leaf.is_floating_point() else leaf),
+        changed(blob, lambda leaf: torch.cat([leaf, leaf], -1)),
+        changed(blob, lambda leaf: leaf * torch.nan if leaf.is_floating_point() else leaf - 9),
     ]
     for other in CASES:
         theirs = trained(other).stream().state_bytes()
-        if leaves_from_bytes(theirs).keys() != leaves.keys():
+        if other != name:
             wrong.append(theirs)
     for one in wrong:
         with pytest.raises(DataError) as error:
@@ -195,16 +196,64 @@ def test_an_unsuitable_state_is_refused_and_changes_nothing(name: str) -> None:
         assert live.state_bytes() == blob
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_a_changed_bit_is_refused(name: str) -> None:
+    model, elements = trained(name), CASES[name][3]
+    live, draw = model.stream(), np.random.default_rng(0)
+    live.push(elements[0])
+    blob = live.state_bytes()
+    for _ in range(100):
+        bad = bytearray(blob)
+        bad[draw.integers(len(blob))] ^= 1 << draw.integers(8)
+        with pytest.raises(DataError):
+            live.restore(bytes(bad))
+    live.restore(bytearray(blob))  # type: ignore[arg-type]
+    live.restore(memoryview(blob))  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="a stored state must be bytes, got NoneType"):
+        live.restore(None)  # type: ignore[arg-type]
+    assert live.state_bytes() == blob
+
+
+def test_a_state_of_another_model_of_equal_sizes_is_refused() -> None:
+    texts, labels = ["so good", "so bad"] * 20, ["+", "-"] * 20
+    blobs = []
+    for seed in (0, 1):
+        model = classifier(seed=seed).fit(texts, labels)
+        live = model.stream()
+        live.push("so")
+        blobs.append(live.state_bytes())
+    with pytest.raises(DataError, match="the state is from another model"):
+        live.restore(blobs[0])
+    live.restore(blobs[1])
+    with torch.no_grad():  # the weights of the model change
+        next(model.model.core.parameters()).add_(1)
+    with pytest.raises(DataError, match="the state is from another model"):
+        live.restore(blobs[1])
+
+
+def test_a_state_with_other_static_values_is_refused() -> None:
+    rows = table()
+    model = classifier(channels=("a", "b"), static=("age",)).fit(
+        {**rows, "age": [50 + n % 9 for n in range(len(rows["a"]))]}
+    )
+    live = model.stream(age=50)
+    live.push([1.0, 2.0])
+    model.stream(age=50.0).restore(live.state_bytes())
+    with pytest.raises(DataError, match="a session with other settings"):
+        model.stream(age=51).restore(live.state_bytes())
+
+
 def test_a_state_after_impossibly_many_steps_is_refused() -> None:
     model = elman.Classifier(hidden_size=4, epochs=1, bidirectional=False, device="cpu")
     live = model.fit(["so good", "so bad"] * 20, ["+", "-"] * 20).stream()
     live.push("so")
-    leaves = leaves_from_bytes(live.state_bytes())
+    blob = live.state_bytes()
+    leaves = leaves_from_bytes(blob)
     name = "state.2.0"  # the number of steps that the labels have read
     assert leaves[name].tolist() == [1]
     leaves[name] += 2**63 - 2  # one more would not fit in 64 bits
     with pytest.raises(DataError):
-        live.restore(safetensors.torch.save(leaves))
+        live.restore(resealed(blob, leaves))
 
 
 def test_the_state_includes_the_times_of_a_recording() -> None:

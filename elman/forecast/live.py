@@ -32,7 +32,7 @@ from elman.read.frequency import Stamps
 from elman.read.series import SeriesTable
 from elman.read.stamps import EDGES
 from elman.report.terminal import counted
-from elman.state import State, named_leaves, restored, to_bytes
+from elman.state import State, hash_of, named_leaves, restored, sealed
 
 CHUNK = 512  # steps for which the calendar is computed at a time
 COUNTED = 1 << 53  # largest step of series without times
@@ -75,7 +75,7 @@ class LiveForecaster:
     def __init__(self, predictor: Predictor, table: SeriesTable, number: int) -> None:
         one, layout = table.series[number], predictor.layout
         self._index, self._layout = predictor.index, layout
-        self._predict = window_predictor(predictor)
+        self._network, self._predict = predictor.network, window_predictor(predictor)
         self._clock, self._form = table.clock, predictor.settings.ds_format
         self._names = {*self._index.past, *self._index.future}
         self._timed, self._frequency, self._start = not table.counted, table.frequency, one.start
@@ -239,16 +239,18 @@ class LiveForecaster:
 
     def state_bytes(self) -> bytes:
         """Return the state of the session as bytes, for `restore` here or in another process."""
-        return to_bytes(self._state())
+        return sealed(self._state(), hash_of(self._network))
 
     def restore(self, blob: bytes) -> None:
         """Continue from a state that `state_bytes` returned in a session of this series.
 
         Raises:
+            ArgumentError: `blob` is not bytes.
             DataError: the bytes are damaged, or come from another model or another series.
         """
         *ours, names = (leaf for _, leaf in named_leaves(self._state()))
-        given = restored(blob, (*ours, names[:0]))  # the text of the other series has any length
+        like = (*ours, names[:0])  # the text of the other series has any length
+        given = restored(blob, like, hash_of(self._network))
         found: list[NDArray[Any]] = [leaf.numpy() for _, leaf in named_leaves(given)]
         *arrays, totals, constants, counters, text = found
         number, steps, gap = counters.tolist()

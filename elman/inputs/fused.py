@@ -248,6 +248,7 @@ class LiveFused(LiveInput):
 
     def __init__(self, first: LiveInput, others: tuple[Array, ...]) -> None:
         self._first, self._others = first, others
+        self.key = repr((first.key, [array.tolist() for array in others]))
 
     @property
     def state(self) -> State:

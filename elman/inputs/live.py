@@ -37,7 +37,10 @@ class Stored(ABC):
     Attributes:
         state: everything kept from the previous elements, for `elman.state.to_bytes`.  A leaf whose
             first dimension is 0 at the beginning can become longer; other shapes are constant.
+        key: text of the settings that the state depends on, besides those of the model.
     """
+
+    key = ""
 
     @property
     @abstractmethod
@@ -50,7 +53,13 @@ class Stored(ABC):
 
 
 class LiveInput(Stored):
-    """One item that arrives element by element."""
+    """One item that arrives element by element.
+
+    Attributes:
+        ended: whether no further element can follow.
+    """
+
+    ended = False
 
     def begin(self) -> Step | None:
         """Return the steps before the first element."""
@@ -68,7 +77,7 @@ class LiveInput(Stored):
             Steps that are complete, and a step that the next element can still change.
 
         Raises:
-            ArgumentError: the element is not of this kind.
+            ArgumentError: the element is not of this kind, or the item has ended.
         """
 
     def finish(self) -> Step | None:

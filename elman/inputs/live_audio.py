@@ -26,40 +26,49 @@ class LiveAudio(LiveInput):
     """
 
     def __init__(self, index: SoundIndex, rate: int) -> None:
-        self._index, self._rate = index, rate
+        self._index, self._rate, self.key = index, rate, f"{rate} Hz"
         self._stream = FrameStream(index, rate) if index.rate else None
         self._tail = np.zeros((0, index.size), dtype=np.float32)  # frames that a later step reads
         self._skip = 0  # frames before the next step, if steps do not overlap
         self._running: Floats | None = None  # statistics, see `SoundIndex.adapted`
+        self.ended = False  # a resampler cannot continue after its end
 
     @property
     def state(self) -> State:
         """Return a copy of the state."""
         running = self._index.adapted(self._tail[:0], self._running)[1]
-        own = (np.array([self._skip]), self._tail, running)
+        own = (np.array([self._skip, self.ended]), self._tail, running)
         leaves = tuple(torch.from_numpy(np.array(one)) for one in own)
         return (leaves, () if self._stream is None else self._stream.state)
 
     def restore(self, state: State) -> None:
         """Continue from a state of the right shapes; raise a DataError for impossible values."""
         own, stream = state
-        skip, tail, running = (leaf.numpy().copy() for leaf in own if isinstance(leaf, Tensor))
+        counts, tail, running = (leaf.numpy().copy() for leaf in own if isinstance(leaf, Tensor))
+        skip, ended = counts.tolist()
         finite = np.isfinite(tail).all() and np.isfinite(running).all() and (running[1] >= 0).all()
         longest = self._index.stack
-        if not (finite and 0 <= int(skip[0]) <= self._index.stride and len(tail) < longest + 1):
+        possible = finite and 0 <= skip <= self._index.stride and ended in (0, 1)
+        if not (possible and len(tail) < longest + 1):
             raise DataError("the state of the audio is damaged: it has impossible values")
         if self._stream is not None:
             self._stream.restore(stream)
-        self._skip, self._tail = int(skip[0]), tail
+        self._skip, self._tail, self.ended = skip, tail, bool(ended)
         self._running = running if self._index.running else None
 
     def push(self, element: Any, at: Any = None) -> tuple[Step | None, Step | None]:
         """Read more samples (n,) or (n, channels), or frames (n, F) if the model reads features.
 
         Raises:
-            ArgumentError: the samples are not numbers in [-1, 1], or not integers.
+            ArgumentError: the samples are not numbers in [-1, 1], or not integers, or the sound has
+                ended.
         """
         check_no_time(at, "audio clips")
+        if self.ended:
+            raise ArgumentError(
+                "the sound has ended with finish(); call restart() before the samples of the next "
+                "sound"
+            )
         try:
             array = np.asarray(element)
         except ValueError:
@@ -94,7 +103,10 @@ class LiveAudio(LiveInput):
 
     def finish(self) -> Step | None:
         """Return the steps that are complete because no sample follows."""
-        return None if self._stream is None else self._step(self._stream.finish())
+        if self._stream is None or self.ended:
+            return None
+        self.ended = True
+        return self._step(self._stream.finish())
 
     def _step(self, frames: Floats) -> Step | None:
         """Return the steps that are complete after more frames."""

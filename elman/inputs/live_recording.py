@@ -61,6 +61,7 @@ class LiveRecording(LiveInput):
         self._index, self._levels, self._window = index, levels, window
         values = [static.get(name) for name in index.static]
         self._encoder, self._fixed = index.encoder(values), index.fixed(values)
+        self.key = repr(self._fixed.tolist())
         self._begin: Any = None  # the first stamp
         self._zoned = False  # whether dates have an offset from UTC
         self._time = -math.inf  # time of the last step

@@ -13,7 +13,7 @@ from torch import Tensor
 from elman.arguments import is_unicode, text_of_argument
 from elman.errors import ArgumentError, DataError
 from elman.inputs.live import check_no_time
-from elman.state import MOST, State, restored, to_bytes
+from elman.state import MOST, State, restored, sealed
 
 
 class Conversation:
@@ -66,16 +66,18 @@ class Conversation:
 
     def state_bytes(self) -> bytes:
         """Return the state as bytes, for `restore` here or in another process."""
-        return to_bytes(self._state())
+        return sealed(self._state(), "conversation")
 
     def restore(self, blob: bytes) -> None:
         """Continue from a state that `state_bytes` returned.
 
         Raises:
-            DataError: the bytes are damaged, or come from another kind of session.
+            ArgumentError: `blob` is not bytes.
+            DataError: the bytes are damaged, or come from another kind of session.  The state is
+                that of the turns, and every model of dialogues can continue it.
         """
         like = (torch.zeros((), dtype=torch.int64), torch.zeros(0, dtype=torch.uint8))
-        seed, text = restored(blob, like)
+        seed, text = restored(blob, like, "conversation")
         assert isinstance(seed, Tensor)
         assert isinstance(text, Tensor)
         try:

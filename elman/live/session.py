@@ -26,7 +26,7 @@ from elman.inputs.live import LiveInput, Step
 from elman.padded import Joint, Padded, pad_arrays, row_of
 from elman.recur.stack import Stack
 from elman.recur.stream import Stream
-from elman.state import State, named_leaves, restored, to_bytes
+from elman.state import State, hash_of, named_leaves, restored, sealed
 from elman.targets.live import LiveTags, LiveTarget
 
 Output = TypeVar("Output")
@@ -182,20 +182,27 @@ class Live(Generic[Output]):
 
     def state_bytes(self) -> bytes:
         """Return the state as bytes, for `restore` here or in another process."""
-        return to_bytes(self._whole_state())
+        return sealed(self._whole_state(), self._key)
+
+    @property
+    def _key(self) -> str:
+        """The identity of the model, and of the settings that the state depends on."""
+        network = [part for part in (self._encode, self._core) if part is not None]
+        return hash_of(*network, self._input.key, self._target.key)
 
     def restore(self, blob: bytes) -> None:
         """Continue from a state that `state_bytes` returned.
 
         Raises:
-            DataError: the bytes are damaged, or from a model of another form or with other settings
-                of the session; the session is unchanged.
+            ArgumentError: `blob` is not bytes.
+            DataError: the bytes are damaged, from another model, or from a session with other
+                settings; the session is unchanged.
         """
         fresh = copy.copy(self)
         if self._stream is not None:
             fresh._stream = self._new_stream()
         fresh.restart()
-        item, state, target, last = restored(blob, fresh._whole_state())
+        item, state, target, last = restored(blob, fresh._whole_state(), self._key)
         numbers = [leaf for part in (state, last) for _, leaf in named_leaves(part)]
         if not all(bool(leaf.isfinite().all()) for leaf in numbers):
             raise DataError("the state of the network is damaged: some numbers are not finite")

@@ -52,6 +52,8 @@ class LiveKeywords(LiveTarget[Floats]):
     ) -> None:
         self._labels, self._head, self._classes = labels, head, list(classes)
         self.detector = detector
+        rules = detector.size, detector.refractory, detector.thresholds.tolist()
+        self.key = repr(([labels.classes[n] for n in classes], rules))
 
     @property
     def state(self) -> State:
@@ -175,7 +177,7 @@ class LiveSpotting(Live[Floats]):
         end of the sound at the latest.
         """
         steps = self._target.detector.window * self._every + len(self._last)
-        if not steps:
+        if not steps or self._input.ended:
             return self._detect(super().finish())
         silence = np.zeros(self._silence, dtype=np.float32)
         found = self.push(silence) + self._detect(super().finish())

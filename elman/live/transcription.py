@@ -51,7 +51,7 @@ class LiveTranscript(LiveTarget[Heard]):
         frames: returns what the search reads, given states (1, n, D).
         search: a search at its beginning.
         endpoints: the rules for the end of an utterance; None for one utterance without an end.
-        key: number of the settings of the search; a stored state continues only with equal ones.
+        key: text of the settings of the search; a stored state continues only with equal ones.
     """
 
     def __init__(
@@ -60,28 +60,23 @@ class LiveTranscript(LiveTarget[Heard]):
         frames: Callable[[Tensor], Tensor],
         search: Search,
         endpoints: Endpoints | None,
-        key: int,
+        key: str,
     ) -> None:
         self._transcripts, self._frames, self._search = transcripts, frames, search
-        self._endpoints, self._key = endpoints, key
+        self._endpoints, self.key = endpoints, repr((key, endpoints))
         self._begin = 0  # step at which the utterance begins
         self._final: list[Transcript] = []
 
     @property
     def state(self) -> State:
         """Return a copy of the state."""
-        return (torch.tensor([self._begin, self._key]), tuple(self._search.state))
+        return (torch.tensor([self._begin]), tuple(self._search.state))
 
     def restore(self, state: State) -> None:
         """Continue from a state of the right shapes; raise a DataError for impossible values."""
         numbers, search = state
         assert isinstance(numbers, Tensor)
-        begin, key = numbers.tolist()
-        if key != self._key:
-            raise DataError(
-                "the state is from a stream with another search, language model, phrases or words; "
-                "open the stream with the same ones"
-            )
+        begin = int(numbers)
         if not 0 <= begin < MOST:
             raise DataError(f"the state of the transcript is damaged: it begins at {begin}")
         self._search.restore(tuple(leaf for leaf in search if isinstance(leaf, Tensor)))

@@ -59,6 +59,7 @@ class LiveLabels(LiveTarget[dict[Any, float]]):
     def __init__(self, labels: Labels, head: LabelHead) -> None:
         self._labels, self._head = labels, head
         self._pooled: Pooled | None = None
+        self.key = repr(labels.classes)
 
     @property
     def state(self) -> State:
@@ -116,6 +117,8 @@ class LiveTags(LiveTarget[tuple[str, float]]):
         self._before: Tensor | None = None  # (1, K) logarithms of the last probabilities
         self.spotter = None if spotter is None else copy.copy(spotter)
         self.found: list[Event] = []  # events that have ended
+        rules = None if spotter is None else (spotter.on, spotter.off, spotter.shortest)
+        self.key = repr((self._names, rules))
 
     @property
     def state(self) -> State:

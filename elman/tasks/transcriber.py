@@ -5,7 +5,6 @@ p(y | x) = sum over alignments of y with the frames x_1 .. x_T    (CTC or a tran
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -358,15 +357,14 @@ class Transcriber(TranscriberSettings, ExampleTask):
         )
 
 
-def _key_of(language_model: Any, *others: Any) -> int:
+def _key_of(language_model: Any, *others: Any) -> str:
     """Return a hash of a language model, which can be a file or None, and of other arguments."""
     from elman.read.file_source import content_key
-    from elman.tasks.task import identity_of
+    from elman.state import hash_of
 
     source = language_model
     if isinstance(source, LanguageModel):
-        source = identity_of(source)
+        source = source.model
     elif source is not None:
         source = content_key(Path(source))
-    digest = hashlib.blake2b(repr((source, others)).encode(), digest_size=7)
-    return int.from_bytes(digest.digest(), "big")
+    return hash_of(source, *others)

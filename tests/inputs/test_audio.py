@@ -99,12 +99,28 @@ def test_a_live_clip_continues_from_stored_bytes(fitted):
         other.restore(blob[:-1])
 
 
-def test_a_state_of_another_sample_rate_is_refused():
-    model = classifier().fit(*clips(12))
-    live = model.stream(sample_rate=11025)
+@pytest.mark.parametrize("rate", [11025, 2 * RATE])
+def test_a_state_of_another_sample_rate_is_refused(fitted, rate):
+    live = fitted.stream(sample_rate=rate)
     live.push(spoken("ba", np.random.default_rng(0)))
-    with pytest.raises(DataError):
-        model.stream().restore(live.state_bytes())
+    with pytest.raises(DataError, match="a session with other settings"):
+        fitted.stream(sample_rate=RATE).restore(live.state_bytes())
+
+
+@pytest.mark.parametrize("rate", [RATE, 11025])
+def test_no_samples_can_follow_the_end_of_a_sound(fitted, rate):
+    x = spoken("ba", np.random.default_rng(0))
+    live = fitted.stream(sample_rate=rate)
+    live.push(x)
+    live.finish()
+    assert live.finish() is None
+    other = fitted.stream(sample_rate=rate)
+    other.restore(live.state_bytes())  # the end is part of the state
+    for one in (live, other):
+        with pytest.raises(ArgumentError, match=r"call restart\(\) before"):
+            one.push(x)
+        one.restart()
+        one.push(x)
 
 
 def test_features_that_were_computed_elsewhere_are_read(tmp_path):

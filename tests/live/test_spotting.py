@@ -19,9 +19,9 @@ from elman.cli import main
 from elman.decode.spotting import Detector, Spotted, Spotting
 from elman.errors import ArgumentError, DataError, FolderError
 from elman.read.examples import Examples
-from elman.state import to_bytes
 from elman.tasks import spotting
 from tests.sounds import RATE, WORDS, clips, spoken, write_folder
+from tests.states import resealed
 
 MODELS = {
     "both directions": {},
@@ -155,7 +155,7 @@ def test_hostile_states_are_refused_and_change_nothing(fitted):
     audio, network, (window, last, wait), steps = live._whole_state()
 
     def stored(target=(window, last, wait), buffer=steps):
-        return to_bytes((audio, network, target, buffer))
+        return resealed(blob, (audio, network, target, buffer))
 
     wrong = [
         stored((window - 1000, last, wait)),

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 
 import elman
@@ -14,6 +13,7 @@ from elman.decode.beam import Search
 from elman.errors import ArgumentError, DataError
 from elman.live.translation import LiveTranslation
 from elman.state import leaves_from_bytes
+from tests.states import resealed
 
 SMALL: dict[str, Any] = {
     "hidden_size": 24,
@@ -116,7 +116,7 @@ def test_a_damaged_state_is_refused_and_changes_nothing(damage: str) -> None:
     if damage in change:
         name, leaf = change[damage]
         assert name in leaves
-        bad = safetensors.torch.save({**leaves, name: leaf})
+        bad = resealed(blob, {**leaves, name: leaf})
     with pytest.raises(DataError):
         live.restore(bad)
     assert live.state_bytes() == blob
@@ -134,7 +134,7 @@ def test_a_state_that_no_prediction_can_follow_is_refused(damage: str) -> None:
         "large numbers": ("state.2.0", torch.full_like(leaves["state.2.0"], 3e38)),
     }[damage]
     with pytest.raises(DataError):
-        live.restore(safetensors.torch.save({**leaves, name: leaf}))
+        live.restore(resealed(blob, {**leaves, name: leaf}))
     assert live.state_bytes() == blob
 
 

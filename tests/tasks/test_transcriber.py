@@ -109,9 +109,16 @@ def test_a_session_continues_from_stored_bytes_in_the_middle_of_a_word(fitted):
     assert [one.text for one in found] == [text for text, _ in whole]
     with pytest.raises(DataError):
         live.restore(blob[:-3])
-    for other in ({"phrases": ["ba"]}, {"words": ["ba"]}, {"search": SpeechSearch(word_bonus=1)}):
-        with pytest.raises(DataError, match="another search, language model, phrases or words"):
-            fitted.stream(endpoints=rules, **other).restore(blob)
+    for other in (
+        {"phrases": ["ba"]},
+        {"words": ["ba"]},
+        {"search": SpeechSearch(word_bonus=1)},
+        {"endpoints": Endpoints(pause=0.3)},
+        {"endpoints": None},
+        {"sample_rate": 2 * RATE},
+    ):
+        with pytest.raises(DataError, match="a session with other settings"):
+            fitted.stream(**{"endpoints": rules, **other}).restore(blob)
     named = fitted.stream(endpoints=rules, phrases=["ba"], words=["ba", "du", "ba"])
     same = fitted.stream(endpoints=rules, phrases={"ba": SpeechSearch().boost}, words=["du", "ba"])
     same.restore(named.state_bytes())

@@ -23,6 +23,7 @@ from elman.state import to_bytes
 from elman.targets.texts import Texts
 from elman.tasks.predict_file import predict_file
 from elman.tasks.run import Request
+from tests.states import resealed
 
 WORDS = {"one": "eins", "two": "zwei", "three": "drei", "four": "vier"}
 SETTINGS: dict[str, object] = {
@@ -371,7 +372,7 @@ def test_a_chat_keeps_only_the_turns_that_the_model_reads(talker: Path) -> None:
     half = torch.frombuffer(bytearray(b'["\\ud800"]'), dtype=torch.uint8)
     for seed, text in ((0, half), (2**63 - 1, torch.tensor([91, 93], dtype=torch.uint8))):
         with pytest.raises(DataError):
-            talk.restore(to_bytes((torch.tensor(seed), text)))
+            talk.restore(resealed(blob, (torch.tensor(seed), text)))
     with pytest.raises(ArgumentError, match="seed must have 64 bits"):
         model.chat(seed=2**64)
     with pytest.raises(ArgumentError, match="sampling must be a Sampling"):
