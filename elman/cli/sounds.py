@@ -40,11 +40,14 @@ def open_sound(
 ) -> tuple[int, Iterable[NDArray[Any]]]:
     """Return the sample rate of a file or of the standard input, and its samples in chunks."""
     if sound == STANDARD_INPUT:
-        rate = sample_rate or rate_of(model)
+        rate = rate_of(model) if sample_rate is None else sample_rate
         return rate, _raw_chunks(sys.stdin.buffer, rate)
     rate_of(model)
     if sample_rate is not None:
-        raise ArgumentError("sample_rate is for -; the header of an audio file has its rate")
+        raise ArgumentError(
+            f"sample_rate is for - (samples on the standard input); {sound} has its rate in its "
+            "header, so remove the option"
+        )
     return _file_chunks(sound)
 
 

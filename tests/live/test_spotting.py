@@ -388,6 +388,7 @@ def test_key_words_of_a_file_and_of_standard_input_are_printed(run, monkeypatch,
     [
         (["spot", "RUN", "LONG", "--threshold", "1.5"], "threshold must be in 0..1, got 1.5"),
         (["spot", "RUN", "LONG", "--sample-rate", "8000"], "--sample-rate is for -"),
+        (["spot", "RUN", "-", "--sample-rate", "0"], "at least 1,000 Hz, got 0"),
         (["spot", "RUN", "no.wav"], "no.wav does not exist"),
         (["spot", "PLAIN", "LONG"], "this model has no key words; train it with --keywords"),
         (["spot", "TEXTS", "LONG"], "holds a classifier, not a classifier of audio"),
