@@ -22,13 +22,13 @@ from elman.inputs.input import Array, Guesses, Input, Probabilities, Reader, Tar
 from elman.inputs.live import LiveInput, Step
 from elman.inputs.settings import InputSettings
 from elman.manifest import INPUTS, check_parts, start_manifest
-from elman.padded import Joint
+from elman.padded import Joint, row_of
 from elman.read.columns import Table
 from elman.read.examples import Examples
 from elman.read.files import is_path
 from elman.read.frames import is_frame
 from elman.read.rows import Rows, Source
-from elman.state import State
+from elman.state import State, hash_of
 
 UNITS = 32  # units of the layer that reads an input other than the first
 
@@ -248,7 +248,11 @@ class LiveFused(LiveInput):
 
     def __init__(self, first: LiveInput, others: tuple[Array, ...]) -> None:
         self._first, self._others = first, others
-        self.key = repr((first.key, [array.tolist() for array in others]))
+
+    @property
+    def key(self) -> str:  # type: ignore[override]
+        """A hash of the other inputs."""
+        return hash_of(self._first.key, *(row_of(one).tolist() for one in self._others))
 
     @property
     def state(self) -> State:
