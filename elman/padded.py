@@ -73,19 +73,19 @@ class Joint:
     """The arrays of several inputs of one item; the first determines the steps.
 
     Attributes:
-        first: (T, ...).
-        others: arrays of the other inputs, of other lengths.
+        first: (T, ...), or None if it is missing.
+        others: arrays of the other inputs, of other lengths; None for a missing one.
     """
 
-    first: NDArray[Any]
-    others: tuple[NDArray[Any], ...]
+    first: NDArray[Any] | None
+    others: tuple[NDArray[Any] | None, ...]
 
     def __len__(self) -> int:
-        return len(self.first)
+        return 1 if self.first is None else max(1, len(self.first))
 
     def part(self, begin: int, end: int) -> Joint:
         """Return some steps of the first input, with the whole of the other inputs."""
-        return Joint(self.first[begin:end], self.others)
+        return Joint(None if self.first is None else self.first[begin:end], self.others)
 
 
 class Delayed(ABC):
@@ -103,12 +103,17 @@ class Delayed(ABC):
 
 
 def pad_arrays(arrays: Sequence[Any]) -> Padded:
-    """Return a batch of arrays (T_b, ...), or of several inputs (`Joint`)."""
-    if not isinstance(arrays[0], Joint):
-        return Padded.pad(list(map(row_of, arrays)))
-    others = zip(*(array.others for array in arrays), strict=True)
-    first = pad_arrays([array.first for array in arrays])
-    return first._replace(others=tuple(map(pad_arrays, others)))
+    """Return a batch of arrays (T_b, ...), or of several inputs (`Joint`).
+
+    An array that is None has no steps.
+    """
+    if isinstance(arrays[0], Joint):
+        columns = zip(*((array.first, *array.others) for array in arrays), strict=True)
+        first, *others = map(pad_arrays, columns)
+        return first._replace(others=tuple(others))
+    rows = [None if array is None else row_of(array) for array in arrays]
+    known = next((row for row in rows if row is not None), torch.zeros(0))
+    return Padded.pad([known[:0] if row is None else row for row in rows])
 
 
 def row_of(values: Sequence[int] | NDArray[Any] | Delayed) -> Tensor:

@@ -1,6 +1,7 @@
-"""Several inputs of one item, such as a text and a list of words, each in a column of a table.
+"""Several inputs of one item, such as a text, a photo and a price, each in a column of a table.
 
-The first input determines the steps.  The wide part and the simpler models read only this input.
+The main input, which is the first sequence, determines the steps.  An empty cell is a missing
+input.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,21 +17,28 @@ from torch import Tensor, nn
 
 from elman.encode.bags import Bag
 from elman.encode.encoder import Encoder
-from elman.encode.fuse import Fuse
+from elman.encode.fuse import Fuse, ReadMoments, ReadSequence, ReadValue, at_moments
 from elman.errors import ArgumentError, DataError
-from elman.inputs.input import Array, Guesses, Input, Probabilities, Reader, TargetColumn, pair
-from elman.inputs.live import LiveInput, Step
+from elman.inputs.input import Guesses, Input, Probabilities, Reader, TargetColumn, pair
+from elman.inputs.live import LiveInput
+from elman.inputs.live_fused import LiveFused, Moments
 from elman.inputs.settings import InputSettings
+from elman.inputs.values import value_baselines
 from elman.manifest import INPUTS, check_parts, start_manifest
-from elman.padded import Joint, row_of
+from elman.padded import Joint
 from elman.read.columns import Table
+from elman.read.dialect import is_none, is_nothing
 from elman.read.examples import Examples
 from elman.read.files import is_path
 from elman.read.frames import is_frame
 from elman.read.rows import Rows, Source
-from elman.state import State, hash_of
 
-UNITS = 32  # units of the layer that reads an input other than the first
+if TYPE_CHECKING:
+    from elman.train.chunks import Change
+
+UNITS = 64  # features of the vectors of an input other than the main one, at most hidden_size
+FILES = ("audio", "image")  # kinds whose cells can be names of files
+DROPPED = 0.1  # default probability of dropping a whole input in training
 
 
 class FusedReader(Reader):
@@ -38,14 +46,15 @@ class FusedReader(Reader):
 
     Args:
         settings: settings of the inputs.
-        parts: readers by the names of their columns; the first determines the steps.
+        parts: readers by the names of their columns; the first sequence is the main input.
     """
 
     kind, noun = "fused", "rows"
 
     def __init__(self, settings: InputSettings, parts: Mapping[str, Reader]) -> None:
         super().__init__(settings)
-        self.parts, self.columns = dict(parts), tuple(parts)
+        self.parts = dict(sorted(parts.items(), key=lambda part: part[1].static))
+        self.columns = tuple(self.parts)
         self.first = next(iter(self.parts.values()))
         self.unit = self.first.unit
 
@@ -78,9 +87,37 @@ class FusedReader(Reader):
         return Rows(first, names, parallel=[*others, target.values(targets)])
 
     def row(self, values: Sequence[Any], place: str) -> tuple[Any, ...]:
-        """Return the item of each column."""
-        pairs = zip(self.parts.values(), values, strict=False)
-        return tuple(part.item(cell, place) for part, cell in pairs)
+        """Return the item of each column; None if it is missing."""
+        return self.joined(values, place, given=False)
+
+    def joined(self, values: Sequence[Any], place: str, *, given: bool) -> tuple[Any, ...]:
+        """Return the item of each cell, or None for a missing one.
+
+        Args:
+            values: the cells, and possibly a target after them.
+            place: where they were read.
+            given: whether they are for a prediction, see `Reader.item_given`.
+        """
+        found: list[Any] = []
+        for part, cell in zip(self.parts.values(), values, strict=False):
+            read = part.item_given if given else part.item
+            found.append(None if self.is_missing(part, cell) else read(cell, place))
+        if all(one is None for one in found):
+            raise DataError(
+                f"{place}: all inputs are missing, expected {' or '.join(self.columns)}"
+            )
+        return tuple(found)
+
+    def is_missing(self, part: Reader, cell: Any) -> bool:
+        """Return whether a cell is empty, or has the name of a file that may be missing."""
+        if (
+            is_nothing(cell)
+            if part.static
+            else is_none(cell) or (isinstance(cell, str) and not cell)
+        ):
+            return True
+        files = self.settings.missing_files and part.kind in FILES and is_path(cell)
+        return files and not (part.folder / Path(cell)).exists()
 
     def item(self, cell: Any, place: str) -> Any:
         """Raise an error: several inputs are in several columns."""
@@ -99,21 +136,20 @@ class FusedReader(Reader):
         for place, values in source.read():
             if isinstance(values, DataError):
                 raise values
-            cells = zip(self.parts.values(), values, strict=False)
-            found.append(tuple(part.item_given(cell, place) for part, cell in cells))
+            found.append(self.joined(values, place, given=True))
         return found
 
     def length(self, item: tuple[Any, ...]) -> int:
-        """Return the number of elements of the first input."""
-        return self.first.length(item[0])
+        """Return the number of elements of the main input; 0 if it is missing."""
+        return 0 if item[0] is None else self.first.length(item[0])
 
     def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Fused:
         """Return the inputs, learned from the training data."""
         return Fused(
             self,
             [
-                part.learn(column(train, n), notes, classes=0 if n else classes)
-                for n, part in enumerate(self.parts.values())
+                part.learn(known(train, n, name), notes, classes=0 if n else classes)
+                for n, (name, part) in enumerate(self.parts.items())
             ],
         )
 
@@ -131,14 +167,14 @@ class Fused(Input):
 
     Args:
         reader: the reader of the inputs.
-        parts: the inputs; the first determines the steps.
+        parts: the inputs; the first is the main input.
     """
 
     reader: FusedReader
 
     def __init__(self, reader: FusedReader, parts: Sequence[Input]) -> None:
         self.reader, self.parts, self.first = reader, list(parts), parts[0]
-        self.features = self.first.features
+        self.features, self.step_seconds = self.first.features, self.first.step_seconds
 
     def save(self, folder: Path) -> None:
         """Write each input to its own folder."""
@@ -149,14 +185,47 @@ class Fused(Input):
             part.save(inside)
 
     def encode(self, items: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Return the arrays of all inputs of each item."""
-        arrays = [part.encode([item[n] for item in items]) for n, part in enumerate(self.parts)]
-        return [Joint(first, tuple(others)) for first, *others in zip(*arrays, strict=True)]
+        """Return the arrays of all inputs of each item; None for a missing input."""
+        columns: list[list[Any]] = []
+        for n, part in enumerate(self.parts):
+            there = [item[n] for item in items if item[n] is not None]
+            arrays = iter(part.encode(there) if there else ())
+            columns.append([None if item[n] is None else next(arrays) for item in items])
+            if ratio := self._ratio(part):
+                columns[n] = [
+                    None
+                    if one is None or main is None
+                    else Moments(one, at_moments(len(one), 0, len(main), ratio))
+                    for one, main in zip(columns[n], columns[0], strict=True)
+                ]
+        return [Joint(first, tuple(others)) for first, *others in zip(*columns, strict=True)]
+
+    def _ratio(self, part: Input) -> float:
+        """Return the steps of an input in a step of the main one; 0 without early fusion."""
+        early = self.reader.settings.fusion == "early" and part is not self.first
+        return (
+            self.first.step_seconds / part.step_seconds if early and not part.reader.static else 0
+        )
 
     def layer(self, settings: InputSettings) -> tuple[Encoder, int]:
         """Return an encoder that joins the encoders of the inputs, and its features."""
         encoders, sizes = zip(*(part.layer(settings) for part in self.parts), strict=True)
-        fuse = Fuse(encoders, sizes, units=UNITS)
+        most = min(UNITS, max(2, settings.sizes[0] // 2 * 2))
+        readers: list[nn.Module] = []
+        units = []
+        for part, size in zip(self.parts[1:], sizes[1:], strict=True):
+            early = bool(self._ratio(part))
+            units.append(size if early else most)
+            if part.reader.static:
+                readers.append(ReadValue(size, most))
+            elif early:
+                readers.append(ReadMoments())
+            else:
+                attends = settings.fusion == "attention"
+                readers.append(ReadSequence(size, most, sizes[0] if attends else None))
+        dropped = DROPPED if settings.drop_inputs is None else settings.drop_inputs
+        whole = not settings.each_step
+        fuse = Fuse(encoders, sizes, readers, units, dropped=dropped, main_dropped=whole)
         return fuse, fuse.size
 
     def start(self, layer: nn.Module) -> None:
@@ -165,13 +234,33 @@ class Fused(Input):
         for part, encoder in zip(self.parts, layer.encoders, strict=True):
             part.start(encoder)
 
+    def change(self) -> Change | None:
+        """Return the augmentation of all inputs."""
+        changes = [part.change() for part in self.parts]
+        if not any(changes):
+            return None
+
+        def changed(joint: Joint, draw: np.random.Generator) -> tuple[Any, NDArray[np.int64]]:
+            places = np.arange(len(joint))
+            arrays: list[Any] = []
+            for n, (array, change) in enumerate(
+                zip((joint.first, *joint.others), changes, strict=True)
+            ):
+                if change is not None and array is not None:
+                    array, moved = change(array, draw)
+                    places = places if n else moved
+                arrays.append(array)
+            return Joint(arrays[0], tuple(arrays[1:])), places
+
+        return changed
+
     def steps(self, item: tuple[Any, ...]) -> NDArray[np.int64]:
-        """Return the step to which each element of the first input belongs."""
-        return self.first.steps(item[0])
+        """Return the step to which each element of the main input belongs."""
+        return np.zeros(0, np.int64) if item[0] is None else self.first.steps(item[0])
 
     def bag(self, items: Sequence[tuple[Any, ...]]) -> Bag | None:
-        """Return the inputs of the wide part, which reads the first input."""
-        return self.first.bag([item[0] for item in items])
+        """Return the inputs of the wide part, which reads the main input if it is a text."""
+        return self.first.bag(["" if item[0] is None else item[0] for item in items])
 
     def live(self, static: Mapping[str, object]) -> LiveInput:
         """Return an item whose first input arrives element by element.
@@ -184,10 +273,14 @@ class Fused(Input):
             shown = ", ".join(static) or "none"
             raise ArgumentError(f"stream needs the inputs {', '.join(names)}, got {shown}")
         others = tuple(
-            part.encode([part.reader.item_given(static[name], name)])[0]
+            None
+            if self.reader.is_missing(part.reader, static[name])
+            else part.encode([part.reader.item_given(static[name], name)])[0]
             for name, part in zip(names, self.parts[1:], strict=True)
         )
-        return LiveFused(self.first.live({}), others)
+        return LiveFused(
+            self.first.live({}), others, [self._ratio(part) for part in self.parts[1:]]
+        )
 
     def epochs(self, count: int) -> int:
         """Return the default number of epochs for a number of examples."""
@@ -203,13 +296,15 @@ class Fused(Input):
         return facts
 
     def elements(self, item: tuple[Any, ...]) -> list[str]:
-        """Return the name of each step, which is that of the first input."""
-        return self.first.elements(item[0])
+        """Return the name of each step, which is that of the main input."""
+        return [] if item[0] is None else self.first.elements(item[0])
 
     def show(self, item: tuple[Any, ...]) -> str:
         """Return the inputs of an item as lines, for the report."""
         rows = zip(self.reader.columns, self.parts, item, strict=True)
-        return "\n".join(f"{name}: {part.show(one)}" for name, part, one in rows)
+        return "\n".join(
+            f"{name}: {'(missing)' if one is None else part.show(one)}" for name, part, one in rows
+        )
 
     @property
     def wide(self) -> str:
@@ -231,9 +326,21 @@ class Fused(Input):
     def label_baselines(
         self, train: Examples, targets: Tensor, others: Mapping[str, Examples], classes: int
     ) -> list[Probabilities]:
-        """Return the probabilities of simpler models of the first input."""
-        parts = {name: column(part, 0) for name, part in others.items()}
-        return self.first.label_baselines(column(train, 0), targets, parts, classes)
+        """Return the probabilities of simpler models of the values, and of each other input."""
+        values = [n for n, part in enumerate(self.parts) if part.reader.static]
+        found: list[Probabilities] = []
+        if values:
+            some = {n: columns_of(part, values) for n, part in others.items()}
+            known_values = columns_of(train, values)
+            inputs: list[Any] = [self.parts[n] for n in values]
+            found += value_baselines(inputs, known_values, targets, some, classes)
+        for n, (name, part) in enumerate(zip(self.reader.columns, self.parts, strict=True)):
+            if n not in values:
+                found += [
+                    (f"{name}: {title}", p)
+                    for title, p in _of_present(part, n, train, targets, others, classes)
+                ]
+        return found
 
     def tag_baselines(
         self, train: Examples, targets: list[NDArray[np.int64]], others: Mapping[str, Examples]
@@ -243,42 +350,55 @@ class Fused(Input):
         return self.first.tag_baselines(column(train, 0), targets, parts)
 
 
-class LiveFused(LiveInput):
-    """An item of several inputs; the first arrives element by element, the others are complete."""
-
-    def __init__(self, first: LiveInput, others: tuple[Array, ...]) -> None:
-        self._first, self._others = first, others
-
-    @property
-    def key(self) -> str:  # type: ignore[override]
-        """A hash of the other inputs."""
-        return hash_of(self._first.key, *(row_of(one).tolist() for one in self._others))
-
-    @property
-    def state(self) -> State:
-        """Return a copy of the state of the first input."""
-        return self._first.state
-
-    def restore(self, state: State) -> None:
-        """Continue from a state of the first input."""
-        self._first.restore(state)
-
-    def push(self, element: Any, at: Any = None) -> tuple[Step | None, Step | None]:
-        """Read the next element of the first input."""
-        complete, draft = self._first.push(element, at)
-        return self._joined(complete), self._joined(draft)
-
-    def finish(self) -> Step | None:
-        """Return the steps that are complete because no element follows."""
-        return self._joined(self._first.finish())
-
-    def _joined(self, step: Step | None) -> Step | None:
-        if step is None:
-            return None
-        assert not isinstance(step.array, Joint)
-        return step._replace(array=Joint(step.array, self._others))
-
-
 def column(examples: Examples, number: int) -> Examples:
     """Return examples that have only one of their inputs."""
     return replace(examples, items=[item[number] for item in examples.items])
+
+
+def columns_of(examples: Examples, numbers: Sequence[int]) -> Examples:
+    """Return examples that have only some of their inputs, in tuples."""
+    items = [tuple(item[number] for number in numbers) for item in examples.items]
+    return replace(examples, items=items)
+
+
+def _of_present(
+    part: Input,
+    number: int,
+    train: Examples,
+    targets: Tensor,
+    others: Mapping[str, Examples],
+    classes: int,
+) -> list[Probabilities]:
+    """Return the probabilities of simpler models of an input, and frequencies where it is missing.
+
+    The models learn only from items in which the input is not missing.
+    """
+    there = {name: _present(one, number) for name, one in others.items()}
+    rows = _present(train, number)
+    if not rows or not all(there.values()):
+        return []
+    parts = {name: column(others[name].select(some), number) for name, some in there.items()}
+    some = column(train.select(rows), number)
+    several = targets.dim() == 2
+    frequent = targets.float().mean(0) if several else targets.bincount(minlength=classes)
+    usual = frequent if several else frequent / len(targets)
+    found: list[Probabilities] = []
+    for title, p in part.label_baselines(some, targets[rows], parts, classes):
+        whole = {name: usual.float().repeat(len(one), 1) for name, one in others.items()}
+        for name, one in p.items():
+            whole[name][there[name]] = one
+        found.append((title, whole))
+    return found
+
+
+def _present(examples: Examples, number: int) -> list[int]:
+    """Return the numbers of the items in which an input is not missing."""
+    return [n for n, item in enumerate(examples.items) if item[number] is not None]
+
+
+def known(examples: Examples, number: int, name: str) -> Examples:
+    """Return the examples in which one of their inputs is not missing, with only this input."""
+    there = _present(examples, number)
+    if not there:
+        raise DataError(f"column {name!r}: is empty in all training rows; remove this input")
+    return column(examples.select(there), number)

@@ -80,6 +80,7 @@ class Reader(ABC):
     noun: ClassVar[str]  # plural of the items, for messages
     unit: str = "steps"  # plural of their elements
     has_elements: ClassVar[bool] = True  # whether each element can have a target
+    static: ClassVar[bool] = False  # whether an item is a single value
     row_is: ClassVar[str] = "an item"  # description of a row of a table
     folders: ClassVar[bool] = True  # whether a folder of folders is a source, see `Rows`
     named_by: ClassVar[tuple[str, ...]] = ("inputs",)  # settings that name columns

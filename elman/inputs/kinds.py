@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from elman.errors import ArgumentError
 from elman.inputs.audio import AudioReader
 from elman.inputs.fused import FusedReader
+from elman.inputs.guess import guess_columns
 from elman.inputs.image import ImageReader
 from elman.inputs.input import Reader, pair
 from elman.inputs.recording import RecordingReader
 from elman.inputs.settings import InputSettings
 from elman.inputs.text import TextReader
+from elman.inputs.values import CategoryReader, NumberReader
 from elman.inputs.words import WordReader
 from elman.read.audio_source import is_clips
+from elman.read.columns import Table
+from elman.read.files import is_path, kind_of
+from elman.read.frames import is_frame
 from elman.read.image_source import is_images
 from elman.read.recordings import is_arrays
+from elman.read.tables import TABLES
 
 READERS: dict[str, type[Reader]] = {
     reader.kind: reader
-    for reader in (TextReader, WordReader, RecordingReader, AudioReader, ImageReader)
+    for reader in (
+        TextReader,
+        WordReader,
+        RecordingReader,
+        AudioReader,
+        ImageReader,
+        NumberReader,
+        CategoryReader,
+    )
 }
 OLD = {"texts": TextReader.kind, "sentences": WordReader.kind}  # names in folders of Elman 0.1.0
 
@@ -43,7 +58,7 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
         >>> find_kinds(InputSettings(), [np.zeros((5, 2))], "text")
         ['recordings']
     """
-    kinds = list(settings.inputs) or [_guess(settings, pair(given)[0], usual)]
+    kinds = list(settings.inputs) or _guess(settings, given, usual)
     columns = [column for column, _ in map(_parts, kinds)]
     for column, kind in map(_parts, kinds):
         if kind not in READERS:
@@ -66,15 +81,34 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
     return kinds
 
 
-def _guess(settings: InputSettings, source: Any, usual: str) -> str:
-    """Return the kind of data that looks like recordings, audio or images, or the usual one."""
+def _guess(settings: InputSettings, given: Any, usual: str) -> list[str]:
+    """Return the kind of data that look like recordings, audio or images, or the usual one.
+
+    The columns of a table that has no column of texts are guessed one by one.
+    """
+    source, targets = pair(given)
     if settings.channels or settings.variable:
-        return RecordingReader.kind
+        return [RecordingReader.kind]
     if is_clips(source, settings.audio) or (settings.sample_rate and is_arrays(source)):
-        return AudioReader.kind
+        return [AudioReader.kind]
     if is_images(source, settings.image):
-        return ImageReader.kind
-    return RecordingReader.kind if is_arrays(source) else usual
+        return [ImageReader.kind]
+    if is_arrays(source):
+        return [RecordingReader.kind]
+    label: str | None = getattr(settings, "label", None)
+    if usual == TextReader.kind and targets is None and label and _is_table(source):
+        table = Table(source, lenient=True)
+        if settings.text not in table.names and (found := guess_columns(table, label)):
+            return [f"{name}:{kind}" for name, kind in found.items()]
+    return [usual]
+
+
+def _is_table(source: Any) -> bool:
+    """Return whether data are a frame, or the file of a table."""
+    if not is_path(source):
+        return is_frame(source)
+    path = Path(source)
+    return path.is_file() and kind_of(path) in TABLES
 
 
 def reader_of(

@@ -196,11 +196,23 @@ class ImageSettings:
 @dataclass(kw_only=True)
 class InputSettings(ImageSettings, AudioSettings, RecordingSettings, TextSettings):
     """Settings of a model that reads items of any kind: texts, sentences, recordings, audio,
-    images."""
+    images, numbers, categories."""
+
+    each_step: ClassVar[bool] = False  # whether the targets belong to the steps of an item
 
     inputs: tuple[str, ...] = ()
-    """Kind of the input (text, words, recordings, audio or image), or COLUMN:KIND for each of
-    several inputs; if empty, the kind is detected."""
+    """Kind of the input (text, words, recordings, audio, image, number or category), or COLUMN:KIND
+    for each of several inputs; if empty, the kind is detected."""
+    fusion: Literal["late", "attention", "early"] = "late"
+    """Several inputs: how each other input joins the steps of the main one, which is the first
+    sequence: late (what a GRU has read of it), attention (at each step) or early (its vector at the
+    same moment)."""
+    drop_inputs: float | None = None
+    """Several inputs: probability of dropping a whole input of an item in training, as if it were
+    missing; None for 0.1."""
+    missing_files: bool = False
+    """Several inputs: read a file that does not exist as a missing input; otherwise it is an error
+    of its row."""
     text: str = "text"
     """Column with the text."""
     words: str | None = None
@@ -257,6 +269,8 @@ class InputSettings(ImageSettings, AudioSettings, RecordingSettings, TextSetting
         self.check_recordings(target, decays=self.cell == "grud")
         check_fraction(self, "validation_fraction")
         check_counts(self, "max_tokens")
+        if self.drop_inputs is not None and not 0 <= self.drop_inputs < 1:
+            raise ArgumentError(f"drop_inputs must be in [0, 1), got {self.drop_inputs}")
         if self.bptt is not None and self.skip:
             raise ArgumentError("bptt and skip cannot be combined")
         if self.character_size < 0:

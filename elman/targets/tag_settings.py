@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from elman.errors import ArgumentError
 from elman.inputs.settings import InputSettings
@@ -12,6 +12,8 @@ from elman.inputs.settings import InputSettings
 @dataclass(kw_only=True)
 class TagSettings(InputSettings):
     """Settings of the network, the data and the training of a tagger."""
+
+    each_step: ClassVar[bool] = True
 
     monitor: Literal["loss", "accuracy", "last"] = "accuracy"
     """Validation score that selects the weights to keep, ties by loss; last keeps the last ones."""

@@ -15,6 +15,8 @@ from elman.settings import check_counts
 class TranscriberSettings(InputSettings):
     """Settings of a transcriber: its data, network and training."""
 
+    each_step: ClassVar[bool] = True
+
     # These settings have no effect on such a model, so they are not fields and not flags.
     window: ClassVar[int | None] = None  # type: ignore[misc]
     overlap: ClassVar[float] = 0.0  # type: ignore[misc]

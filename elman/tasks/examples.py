@@ -146,6 +146,9 @@ class ExampleTask(InputSettings, Task):
         self.described = parts.described
         self.described["inputs"] = kinds
         data, notes = parts.data, parts.notes
+        if not self.inputs and ":" in kinds[0]:
+            shown = " ".join(f"--input {one}" for one in kinds)
+            notes.append(f"the inputs were guessed from the columns: {shown}")
         if "validation" not in data:
             data["train"], data["validation"] = target.hold_out(data["train"], reader, notes)
         others = {name: examples for name, examples in data.items() if name != "train"}
@@ -214,7 +217,15 @@ class ExampleTask(InputSettings, Task):
 
     def _measure(self, parts: Mapping[str, Examples]) -> dict[str, Any]:
         """Return the scores of the trained model and of its baselines."""
-        return self.target_.measure(self.model, self.input_, parts)
+        from elman.inputs.fused import Fused
+        from elman.tasks.by_input import table_of
+
+        metrics = self.target_.measure(self.model, self.input_, parts)
+        if isinstance(self.input_, Fused):
+            held, positive = parts["validation"], str(metrics.get("positive", ""))
+            table = table_of(self.target_, self.model, self.input_, held, positive)
+            metrics["tables"] = [*metrics.get("tables", []), table]
+        return metrics
 
     # Use.
 
@@ -222,6 +233,8 @@ class ExampleTask(InputSettings, Task):
         self, data: object, targets: object, skip_bad_rows: str | Path | None
     ) -> dict[str, Any]:
         """Return the scores of data with targets, in a form that `fit` accepts."""
+        from elman.inputs.fused import Fused
+        from elman.tasks.by_input import scores_by_input
         from elman.tasks.parts import read_one
 
         learned, target = self.input_, self.target_
@@ -232,7 +245,10 @@ class ExampleTask(InputSettings, Task):
             return target.read(reader, source, self, rejects, learned)
 
         examples = read_one(source, skip_bad_rows, collect)
-        return target.evaluate(self.model, learned, examples)
+        scores = target.evaluate(self.model, learned, examples)
+        if isinstance(learned, Fused):
+            scores |= scores_by_input(target, self.model, learned, examples)
+        return scores
 
     def rows(self, source: Path, *, lenient: bool) -> Rows | Sentences | FileSource:
         """Return the rows of a file without targets.

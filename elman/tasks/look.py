@@ -171,7 +171,9 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
         look.notes.append(str(error))
         return look
     array = learned.encode([item])[0]
-    array = array.first if isinstance(array, Joint) else array
+    if isinstance(array, Joint):
+        assert array.first is not None
+        array = array.first
     array = array.read() if isinstance(array, Delayed) else array
     look.item = learned.show(item) + (f" -> {text}" if isinstance(text, str) else "")
     if learned.vocabulary is not None:

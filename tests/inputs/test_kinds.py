@@ -252,7 +252,7 @@ def test_damaged_files_of_one_of_several_inputs_are_named(tmp_path: Path) -> Non
     [
         (
             ["pictures"],
-            "inputs must be one of text, words, recordings, audio, image, dice, got 'pictures'",
+            "inputs must be one of text, words, recordings, audio, image, number, category, dice",
         ),
         (["text", "dice"], "each of several inputs needs its own column"),
         (["a:text", "a:dice"], "each of several inputs needs its own column"),

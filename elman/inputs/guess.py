@@ -1,0 +1,68 @@
+"""Guess the kinds of inputs from the columns of a table.  This file does not import torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice, pairwise
+from pathlib import Path
+
+from elman.errors import DataError
+from elman.read.audio import AUDIO
+from elman.read.columns import Table
+from elman.read.dialect import are_numbers, is_nothing, number_of
+from elman.read.images import PICTURES
+
+FIRST = 1000  # rows that are read
+FILES = {"audio": AUDIO, "image": PICTURES}
+MOST = 50  # categories of a column
+STEPS = {"unique_id", "ds"}  # columns of a table whose rows are steps
+
+
+def guess_columns(table: Table, target: str) -> dict[str, str]:
+    """Return the kind of each column that can be an input, by name.
+
+    Columns without values, with only one value, or with a different name in each row are not
+    inputs.  The result is empty if the rows are not items.
+
+    Example:
+        >>> from elman.inputs.guess import guess_columns
+        >>> from elman.read.columns import Table
+        >>> columns = {
+        ...     "id": [1, 2, 3, 4], "review": ["so good a film", "too long", "not so bad", "fine"],
+        ...     "stars": [5, 1, 3, 4], "photo": ["a.jpg", "b.jpg", "", "d.jpg"],
+        ...     "label": [1, 0, 1, 1],
+        ... }
+        >>> guess_columns(Table(columns), "label")
+        {'review': 'text', 'stars': 'number', 'photo': 'image'}
+    """
+    names = [name for name in table.names if name != target]
+    if target not in table.names or set(names) >= STEPS or not names:
+        return {}
+    rows = (row.values for row in islice(table.rows(names).read(), FIRST))
+    good = [values for values in rows if not isinstance(values, DataError)]
+    kinds = {
+        name: _kind(values) for name, values in zip(names, zip(*good, strict=True), strict=False)
+    }
+    return {name: kind for name, kind in kinds.items() if kind}
+
+
+def _kind(values: Sequence[object]) -> str:
+    """Return the kind of the values of a column; "" if they are no input."""
+    there = [one for one in values if isinstance(one, list) or not is_nothing(one)]
+    if not there or any(not isinstance(one, str | int | float) for one in there):
+        return ""
+    texts = [str(one).strip() for one in there]
+    for kind, suffixes in FILES.items():
+        if all(Path(text).suffix.lower() in suffixes for text in texts):
+            return kind
+    different = len(set(texts))
+    if different == 1:
+        return ""
+    if are_numbers(there):
+        numbers = [number_of(one) for one in there]
+        counts = all(b - a == 1 for a, b in pairwise(numbers))
+        return "" if counts and len(numbers) > 2 else "number"
+    words = sum(len(text.split()) for text in texts) / len(texts)
+    if different <= max(2, min(MOST, len(texts) / 5)) and words < 4:
+        return "category"
+    return "text" if words >= 1.5 else ""

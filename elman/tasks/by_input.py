@@ -1,0 +1,106 @@
+"""Scores of a model of several inputs with each input alone, and with each one missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from elman.encode.fuse import Fuse
+from elman.inputs.fused import Fused
+from elman.padded import pad_arrays
+from elman.read.examples import Examples
+from elman.report.verdict import JUDGES, name_of, shown
+from elman.targets.target import AnyTarget
+
+SOME = 256  # examples whose gates are averaged
+ROWS = 32  # examples of a batch
+
+
+def scores_by_input(
+    target: AnyTarget, network: Any, learned: Fused, examples: Examples
+) -> dict[str, float]:
+    """Return the main score with only one of the inputs, and with one missing, for each input.
+
+    The main input is never missing if each of its steps has a target.
+
+    Example:
+        >>> import elman
+        >>> rows = {"a": ["x y", "y x"] * 30, "b": [1, 2] * 30, "label": ["one", "two"] * 30}
+        >>> model = elman.Classifier(
+        ...     inputs={"a": "text", "b": "number"}, hidden_size=8, epochs=2, device="cpu"
+        ... )
+        >>> found = model.fit(rows).evaluate(rows)
+        >>> [name for name in found if " " in name]
+        ['accuracy with only a', 'accuracy without a', 'accuracy with only b', 'accuracy without b']
+    """
+    found: dict[str, float] = {}
+    names = learned.reader.columns
+    for k, name in enumerate(names):
+        others = [n for n in range(len(names)) if n != k]
+        for words, kept in (("with only", [k]), ("without", others)):
+            if learned.reader.settings.each_step and 0 not in kept:
+                continue  # without the main input there are no steps
+            scores = target.evaluate(network, learned, _with_only(examples, kept))
+            for score in _main(scores):
+                found[f"{score} {words} {name}"] = scores[score]
+    return found
+
+
+def table_of(
+    target: AnyTarget, network: Any, learned: Fused, examples: Examples, positive: str
+) -> dict[str, Any]:
+    """Return a table of the inputs for the report: the mean of the gate, and the scores."""
+    found, names = scores_by_input(target, network, learned, examples), learned.reader.columns
+    scores = list(dict.fromkeys(name.partition(" ")[0] for name in found))
+    ways = [(score, words) for score in scores for words in ("with only", "without")]
+    gates = mean_gates(network, learned, examples.items[:SOME])
+    return {
+        "title": "Inputs (validation data)",
+        "columns": [
+            *(f"{name_of(score, positive)} {words} this input" for score, words in ways),
+            "mean gate",
+        ],
+        "rows": [
+            [
+                name,
+                *(_cell(found, score, f"{score} {words} {name}") for score, words in ways),
+                f"{gate:.2f}",
+            ]
+            for name, gate in zip(names, gates, strict=True)
+        ],
+    }
+
+
+def mean_gates(network: Any, learned: Fused, items: Sequence[Any]) -> list[float]:
+    """Return the mean gate of each input, over all steps of some items."""
+    fuse = next(one for one in network.eval().modules() if isinstance(one, Fuse))
+    device, total, count = fuse.gate.weight.device, torch.zeros(len(learned.parts)), 0
+    with torch.inference_mode():
+        for at in range(0, len(items), ROWS):
+            batch = pad_arrays(learned.encode(items[at : at + ROWS])).to(device)
+            vectors, lengths = fuse.vectors(batch)
+            there = torch.arange(vectors[0].shape[1]) < lengths.cpu().unsqueeze(1)
+            total += fuse.gates(vectors).cpu()[there].sum(0)
+            count += int(there.sum())
+    return (total / count).tolist()
+
+
+def _cell(found: Mapping[str, float], score: str, name: str) -> str:
+    return shown(score, found[name]) if name in found else "\u2013"
+
+
+def _with_only(examples: Examples, kept: Sequence[int]) -> Examples:
+    """Return examples in which all other inputs are missing."""
+    items = [
+        tuple(one if n in kept else None for n, one in enumerate(item)) for item in examples.items
+    ]
+    return replace(examples, items=items)
+
+
+def _main(scores: Mapping[str, Any]) -> list[str]:
+    """Return the names of the main scores."""
+    groups = (group for group in JUDGES if any(name in scores for name in group))
+    return [name for name in next(groups, ()) if name in scores]
