@@ -2,10 +2,10 @@
 
     python benchmarks/heard_and_seen.py FSDD [--seeds 0 1 2] [--set NAME=VALUE ...] [--try]
 
-FSDD is the folder of the Free Spoken Digit Dataset.  Each of its recordings is paired with an image of
-the same digit of scikit-learn's digits; recordings and images of the test part are in no other part.
-The program compares a model of both inputs with a model of each input alone, and with itself when one
-input is missing in the test data.  It writes benchmarks/results/heard_and_seen.json.
+FSDD is the folder of the Free Spoken Digit Dataset.  Each of its recordings is paired with an image
+of the same digit of scikit-learn's digits; recordings and images of the test part are in no other
+part.  The program compares a model of both inputs with a model of each input alone, and with itself
+when one input is missing in the test data.  It writes benchmarks/results/heard_and_seen.json.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def scores(parts: dict[str, Columns], settings: dict[str, Any]) -> dict[str, Any
         train, test = (
             {name: columns[name] for name in (*names, "label")} for columns in parts.values()
         )
-        model.fit(parts["train"] and train, show=True)
+        model.fit(train, show=True)
         result = model.evaluate(test)
         found[" and ".join(names)] = result["accuracy"]
         found |= {name: value for name, value in result.items() if "with only" in name}

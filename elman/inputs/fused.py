@@ -7,7 +7,6 @@ input.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,10 +147,18 @@ class FusedReader(Reader):
         return Fused(
             self,
             [
-                part.learn(known(train, n, name), notes, classes=0 if n else classes)
-                for n, (name, part) in enumerate(self.parts.items())
+                part.learn(self.known(train, n), notes, classes=0 if n else classes)
+                for n, part in enumerate(self.parts.values())
             ],
         )
+
+    def known(self, train: Examples, number: int) -> Examples:
+        """Return the examples in which one of the inputs is not missing, with only this input."""
+        there = train.present(number)
+        if not there:
+            name = self.columns[number]
+            raise DataError(f"column {name!r}: is empty in all training rows; remove this input")
+        return train.select(there).column(number)
 
     def load(self, folder: Path) -> Fused:
         """Return the inputs of a model folder."""
@@ -330,8 +337,8 @@ class Fused(Input):
         values = [n for n, part in enumerate(self.parts) if part.reader.static]
         found: list[Probabilities] = []
         if values:
-            some = {n: columns_of(part, values) for n, part in others.items()}
-            known_values = columns_of(train, values)
+            some = {n: part.columns(values) for n, part in others.items()}
+            known_values = train.columns(values)
             inputs: list[Any] = [self.parts[n] for n in values]
             found += value_baselines(inputs, known_values, targets, some, classes)
         for n, (name, part) in enumerate(zip(self.reader.columns, self.parts, strict=True)):
@@ -346,19 +353,8 @@ class Fused(Input):
         self, train: Examples, targets: list[NDArray[np.int64]], others: Mapping[str, Examples]
     ) -> list[Guesses]:
         """Return the tags of simpler models of the first input."""
-        parts = {name: column(part, 0) for name, part in others.items()}
-        return self.first.tag_baselines(column(train, 0), targets, parts)
-
-
-def column(examples: Examples, number: int) -> Examples:
-    """Return examples that have only one of their inputs."""
-    return replace(examples, items=[item[number] for item in examples.items])
-
-
-def columns_of(examples: Examples, numbers: Sequence[int]) -> Examples:
-    """Return examples that have only some of their inputs, in tuples."""
-    items = [tuple(item[number] for number in numbers) for item in examples.items]
-    return replace(examples, items=items)
+        parts = {name: part.column(0) for name, part in others.items()}
+        return self.first.tag_baselines(train.column(0), targets, parts)
 
 
 def _of_present(
@@ -373,12 +369,12 @@ def _of_present(
 
     The models learn only from items in which the input is not missing.
     """
-    there = {name: _present(one, number) for name, one in others.items()}
-    rows = _present(train, number)
+    there = {name: one.present(number) for name, one in others.items()}
+    rows = train.present(number)
     if not rows or not all(there.values()):
         return []
-    parts = {name: column(others[name].select(some), number) for name, some in there.items()}
-    some = column(train.select(rows), number)
+    parts = {name: others[name].select(some).column(number) for name, some in there.items()}
+    some = train.select(rows).column(number)
     several = targets.dim() == 2
     frequent = targets.float().mean(0) if several else targets.bincount(minlength=classes)
     usual = frequent if several else frequent / len(targets)
@@ -389,16 +385,3 @@ def _of_present(
             whole[name][there[name]] = one
         found.append((title, whole))
     return found
-
-
-def _present(examples: Examples, number: int) -> list[int]:
-    """Return the numbers of the items in which an input is not missing."""
-    return [n for n, item in enumerate(examples.items) if item[number] is not None]
-
-
-def known(examples: Examples, number: int, name: str) -> Examples:
-    """Return the examples in which one of their inputs is not missing, with only this input."""
-    there = _present(examples, number)
-    if not there:
-        raise DataError(f"column {name!r}: is empty in all training rows; remove this input")
-    return column(examples.select(there), number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from elman.read.recordings import Recordings
@@ -47,3 +47,16 @@ class Examples:
             [column[n] for n in chosen] for column in (self.items, self.targets, self.places)
         )
         return Examples(items, targets, places, self.recordings)
+
+    def column(self, number: int) -> Examples:
+        """Return examples of several inputs with only one of them."""
+        return replace(self, items=[item[number] for item in self.items])
+
+    def columns(self, numbers: Iterable[int]) -> Examples:
+        """Return examples of several inputs with only some of them."""
+        kept = list(numbers)
+        return replace(self, items=[tuple(item[n] for n in kept) for item in self.items])
+
+    def present(self, number: int) -> list[int]:
+        """Return the numbers of the examples in which one of several inputs is not missing."""
+        return [n for n, item in enumerate(self.items) if item[number] is not None]
