@@ -97,9 +97,19 @@ def pieces_of(vocabulary: Vocabulary) -> list[str]:
 
 
 def text_of_tokens(vocabulary: Vocabulary, tokens: Sequence[int]) -> str:
-    """Return the text of tokens, without spaces at its ends and without unknown tokens."""
+    """Return the text of tokens with single spaces between words, without unknown tokens.
+
+    CTC can write the same space twice, with a blank between.
+
+    Example:
+        >>> from elman.decode.transcript import text_of_tokens
+        >>> from elman.encode.text import Vocabulary
+        >>> letters = Vocabulary.build(lambda: ["ab a"], tokens="character")
+        >>> text_of_tokens(letters, letters.encode(" a  b "))
+        'a b'
+    """
     known = [token for token in tokens if token not in (vocabulary.end, vocabulary.unknown)]
-    return vocabulary.decode(known).strip()
+    return " ".join(vocabulary.decode(known).split())
 
 
 def separate_words(found: Hypothesis, pieces: Sequence[str], pause: float) -> Hypothesis:

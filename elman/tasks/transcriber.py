@@ -156,7 +156,8 @@ class Transcriber(TranscriberSettings, ExampleTask):
         decode = partial(
             self.transcripts.hypotheses, self.model, self.input_, search=search, scorer=scorer
         )
-        return transcribe_parts(self.transcripts, decode, self._parts(audio))
+        spaced = words is not None
+        return transcribe_parts(self.transcripts, decode, self._parts(audio), spaced=spaced)
 
     def _parts(self, audio: Data) -> Iterator[tuple[int, float, Any]]:
         """Yield the number of each item, and its parts with their starts in seconds."""

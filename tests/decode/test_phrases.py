@@ -170,8 +170,9 @@ def test_a_closed_vocabulary_has_only_allowed_words(
     found = decoded(log_p, search, ClosedVocabulary(words, pieces))
     assert found
     for one in found:
-        text = "".join(pieces[token] for token in one.tokens)
-        assert set(text.split()) <= set(words)
+        text = "".join(pieces[token] for token in one.tokens).strip(" ")
+        assert set(text.split(" ")) <= {*words, ""}
+        assert "  " not in text
         assert np.isfinite(one.score)
     assert len({one.tokens for one in found}) == len(found)
 
@@ -192,8 +193,24 @@ def test_a_word_that_is_not_complete_at_the_end_is_cut() -> None:
     assert (found.tokens, found.times) == ((1, 2, 3, 4), (0, 2, 4, 6))
 
 
-def test_a_closed_vocabulary_needs_words_with_spaces_between_them() -> None:
-    with pytest.raises(ArgumentError, match="needs tokens in which words begin with a space"):
-        ClosedVocabulary(["a"], ["a", "b"])
+def test_a_closed_vocabulary_allows_no_second_space() -> None:
+    log_p = spoken([2, 4, 4, 2], 6)  # "n", two spaces with a blank between, and "n"
+    search = SpeechSearch()
+    assert decoded(log_p, search)[0].tokens == (2, 4, 4, 2)
+    assert decoded(log_p, search, ClosedVocabulary(["n"], LETTERS))[0].tokens == (2, 4, 2)
+
+
+@pytest.mark.parametrize("pieces", [["a", "b", "n", "e"], ["ab", "a", "n", "bn"]])
+def test_without_spaces_a_transcript_is_one_of_the_words(pieces: list[str]) -> None:
+    words = ["abn", "a", "an"]
+    search = SpeechSearch(beam=8, n_best=8)
+    for seed in range(20):
+        log_p = scores(9, len(pieces) + 1, seed)
+        found = decoded(log_p, search, ClosedVocabulary(words, pieces))
+        texts = ["".join(pieces[token] for token in one.tokens) for one in found]
+        assert set(texts) <= {*words, ""}
+
+
+def test_a_word_of_a_closed_vocabulary_has_no_space() -> None:
     with pytest.raises(ArgumentError, match="has no space, got 'a b'"):
         ClosedVocabulary(["a b"], LETTERS)
