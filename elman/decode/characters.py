@@ -24,6 +24,7 @@ class Spelling:
 
     Args:
         pieces: text of each token, with a leading space where a new word begins.
+        lowercase: whether the texts of the model are in lower case, whatever its tokens can write.
 
     Attributes:
         pieces: the characters of each token.
@@ -36,9 +37,9 @@ class Spelling:
         ('hello', True, False)
     """
 
-    def __init__(self, pieces: Sequence[str]) -> None:
+    def __init__(self, pieces: Sequence[str], *, lowercase: bool = False) -> None:
         starts_of_words(pieces)
-        self.cased = len({piece.lower() for piece in pieces}) < len(set(pieces))
+        self.cased = not lowercase and len({one.lower() for one in pieces}) < len(set(pieces))
         self.pieces = [self.fold(piece) for piece in pieces]
         self.spaced = any(piece.startswith(" ") for piece in pieces)
         self._known = {piece for piece in self.pieces if piece}
@@ -52,6 +53,21 @@ class Spelling:
         """Return whether tokens can write a text, at the beginning or after another word."""
         text = self.fold(text)
         return self._cuts(text) or (self.spaced and self._cuts(f" {text}"))
+
+    def gaps(self, text: str) -> list[str]:
+        """Return what tokens cannot write of a text: characters, or words if tokens are longer.
+
+        Example:
+            >>> from elman.decode.characters import Spelling
+            >>> Spelling(["a", "d", " "]).gaps("Ada May"), Spelling([" ada"]).gaps("Ada May")
+            (['m', 'y'], ['may'])
+        """
+        text = self.fold(text)
+        if self.writes(text):
+            return []
+        if self._longest == 1:
+            return [one for one in dict.fromkeys(text) if one not in self._known]
+        return [word for word in text.split() if not self.writes(word)] or [text]
 
     def _cuts(self, text: str) -> bool:
         reached = [True] + [False] * len(text)

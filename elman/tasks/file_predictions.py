@@ -177,16 +177,8 @@ class SpeechOptions:
             DataError: a file cannot be read.
         """
         from elman.decode.hypotheses import SpeechSearch
-        from elman.decode.phrases import read_phrases
-        from elman.read.characters import ignore
-        from elman.read.text import text_lines
 
-        found: dict[str, Any] = {"language_model": self.language_model}
-        if self.phrases is not None:
-            found["phrases"] = read_phrases(self.phrases)
-        if self.words is not None:
-            lines = text_lines(self.words, "utf-8", ignore)
-            found["words"] = [word for line in lines for word in line.split()]
+        found = {name: getattr(self, name) for name in ("language_model", "phrases", "words")}
         found["search"] = SpeechSearch(
             beam=max(8, best) if self.beam is None else self.beam,
             n_best=best,

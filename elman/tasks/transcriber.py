@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.arguments import check_kind, texts_of_argument
+from elman.arguments import check_kind
 from elman.cores import CORES
 from elman.errors import ArgumentError
 from elman.read.files import is_path
@@ -22,6 +22,7 @@ from elman.tasks.language_model import LanguageModel
 
 if TYPE_CHECKING:
     from elman.decode.endpoints import Endpoints
+    from elman.decode.given import Given
     from elman.decode.hypotheses import SpeechSearch
     from elman.decode.scorers import Scorer
     from elman.decode.transcript import Transcript
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 Data = Any  # a path, a list of paths or arrays, or a data frame
 STREAMED = 20  # validation clips whose latency is measured
-Given = Mapping[str, float | None] | Iterable[str]
 
 
 @dataclass(kw_only=True)
@@ -117,7 +117,7 @@ class Transcriber(TranscriberSettings, ExampleTask):
         search: SpeechSearch | None = None,
         language_model: str | Path | LanguageModel | None = None,
         phrases: Given | None = None,
-        words: Iterable[str] | None = None,
+        words: Path | Iterable[str] | None = None,
     ) -> list[str]:
         """Return the text of each clip, see `transcribe`."""
         found = self.transcribe(
@@ -132,7 +132,7 @@ class Transcriber(TranscriberSettings, ExampleTask):
         search: SpeechSearch | None = None,
         language_model: str | Path | LanguageModel | None = None,
         phrases: Given | None = None,
-        words: Iterable[str] | None = None,
+        words: Path | Iterable[str] | None = None,
     ) -> list[list[Transcript]]:
         """Return the best transcripts of each clip, with times and confidences of words.
 
@@ -143,11 +143,12 @@ class Transcriber(TranscriberSettings, ExampleTask):
             audio: clips, in a form that `fit` accepts, or a folder or a file.
             search: settings of the beam search; None for a beam of 8.
             language_model: a language model of Elman or its folder, or an n-gram file (ARPA).
-            phrases: phrases that become more likely, such as names, and possibly their boosts.
-            words: the only words that can be recognised.
+            phrases: phrases that become more likely, such as names, and possibly their boosts; or
+                a file with them, as a `Path`.
+            words: the only words that can be recognised; or a file with them, as a `Path`.
 
         Raises:
-            DataError: a clip cannot be read.
+            DataError: a clip cannot be read, or a line of a file of phrases or words is not valid.
             ArgumentError: the vocabulary cannot write a phrase or a word.
         """
         from elman.targets.transcript_parts import transcribe_parts
@@ -175,7 +176,7 @@ class Transcriber(TranscriberSettings, ExampleTask):
         endpoints: Endpoints | None = None,
         language_model: str | Path | LanguageModel | None = None,
         phrases: Given | None = None,
-        words: Iterable[str] | None = None,
+        words: Path | Iterable[str] | None = None,
         **static: Any,
     ) -> LiveTranscription:
         """Return a live session, which reads samples in chunks of any size.
@@ -302,19 +303,21 @@ class Transcriber(TranscriberSettings, ExampleTask):
         search: SpeechSearch | None,
         language_model: str | Path | LanguageModel | None,
         phrases: Given | None,
-        words: Iterable[str] | None,
+        words: Path | Iterable[str] | None,
     ) -> tuple[SpeechSearch, Scorer[Any] | None, list[Any]]:
         """Return the settings of a search, the scorer that it adds, and what both depend on."""
+        from elman.decode.characters import Spelling
         from elman.decode.fusion import fuse
+        from elman.decode.given import phrases_given, words_given
         from elman.decode.hypotheses import SpeechSearch
         from elman.decode.language_model import CharacterModel, WordNetwork, same_characters
         from elman.decode.ngram_file import read_arpa
-        from elman.decode.phrases import boosts_of
 
         check_kind(search, (SpeechSearch,), "search")
         search, pieces = search or SpeechSearch(), self.transcripts.pieces
-        boosts = {} if phrases is None else boosts_of(phrases, search.boost)
-        words = None if words is None else sorted(set(texts_of_argument(words, "words")))
+        spelling = Spelling(pieces, lowercase=self.lowercase)
+        boosts = {} if phrases is None else phrases_given(phrases, spelling, search.boost)
+        words = None if words is None else words_given(words, spelling)
         model: Any = None
         characters = None
         if is_path(language_model) and not Path(language_model).is_dir():

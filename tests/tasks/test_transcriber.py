@@ -153,11 +153,34 @@ def test_a_language_model_phrases_and_a_closed_vocabulary_change_the_result(tmp_
         ({"words": "ba"}, r"expected a list of strings, got one: 'ba'; write \[words\]"),
         ({"words": [1]}, r"words\[0\] must be a string, got int"),
         ({"phrases": ["ba", None]}, r"phrases\[1\] must be a string, got NoneType"),
-        ({"phrases": {"ba": ""}}, "the boost of 'ba' must be a number, got ''"),
+        ({"phrases": {"ba": ""}}, r"phrases\['ba'\] must be a boost in 0..1,000 nats"),
         ({"phrases": {1: 2.0}}, r"phrases\[0\] must be a string, got int"),
     ):
         with pytest.raises(ArgumentError, match=message):
             model.predict(sounds[:1], **given)
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("tokens", ["character", "word", "bpe"])
+@pytest.mark.parametrize("decoder", ["ctc", "transducer"])
+def test_all_kinds_of_tokens_take_a_closed_vocabulary(decoder, tokens, single):
+    texts = [text.split()[0] for text in TEXTS] if single else TEXTS
+    options = {"tokens": tokens, "vocabulary_size": {"bpe": 270}.get(tokens)}
+    model = transcriber(**DECODERS[decoder], **options, epochs=2, examples=80).fit(SOUNDS, texts)
+    for text in model.predict(SOUNDS[:20], words=["ba", "du"]):
+        assert text == "" or set(text.split(" ")) <= {"ba", "du"}
+    with pytest.raises(ArgumentError, match=r"words\[1\]: the tokens of the model cannot write 'q"):
+        model.predict(SOUNDS[:1], words=["ba", "q" if tokens != "bpe" else "qé"])
+
+
+def test_the_parts_of_a_long_clip_are_words_of_the_list():
+    texts = [text.split()[0] for text in TEXTS[:60]]
+    model = transcriber(epochs=4, examples=120, bidirectional=True).fit(SOUNDS[:60], texts)
+    x = np.concatenate([np.tile(long_sound()[0], 12), SOUNDS[0][0]])
+    assert len(x) > 61 * RATE
+    found = model.predict([(x, RATE)], words=["ba", "du", "ki", "mo"])[0]
+    assert set(found.split(" ")) <= {"ba", "du", "ki", "mo"}
+    assert len(found.split(" ")) > 1
 
 
 def test_a_language_model_of_elman_is_used(tmp_path):
