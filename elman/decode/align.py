@@ -87,7 +87,7 @@ def align(log_p: Tensor, tokens: Sequence[int]) -> Alignment:
     wrong = next((token for token in wanted if not 0 <= token < blank), None)
     if wrong is not None:
         raise ArgumentError(f"tokens must be in 0..{blank - 1}, got {wrong}")
-    needed = len(wanted) + sum(a == b for a, b in pairwise(wanted))
+    needed = needed_frames(wanted)
     if len(frames) < needed:
         raise DataError(
             f"{len(wanted)} tokens need {needed} frames, got {len(frames)}: the text is too long "
@@ -99,6 +99,17 @@ def align(log_p: Tensor, tokens: Sequence[int]) -> Alignment:
     spans = _spans(path, len(wanted))
     best = [float(frames[a:z, token].max()) for (a, z), token in zip(spans, wanted, strict=True)]
     return Alignment(spans, [exp(p) for p in best], total)
+
+
+def needed_frames(tokens: Sequence[int] | Integers) -> int:
+    """Return the fewest frames of tokens (U): one each, and a blank between equal ones.
+
+    Example:
+        >>> from elman.decode.align import needed_frames
+        >>> needed_frames([4, 7, 7])
+        4
+    """
+    return len(tokens) + sum(int(a == b) for a, b in pairwise(tokens))
 
 
 def _viterbi(frames: Floats, labels: Integers) -> tuple[Integers, float]:

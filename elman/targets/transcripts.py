@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elman.decode.align import needed_frames
 from elman.decode.ctc import LOWEST, CtcSearch, greedy_ctc
 from elman.decode.hypotheses import Hypothesis, SpeechSearch
 from elman.decode.scorers import Scorer
@@ -204,8 +205,8 @@ class Transcripts(Target[SequenceModel]):
         """Return the clips whose transcripts fit into their steps; others are named in a note."""
         arrays, targets = self._pairs(input, examples)
         ctc = self.settings.decoder == "ctc"
-        spare = [
-            input.states(len(array)) // self._reduction - needed_steps(target, ctc=ctc)
+        spare = [  # a transducer finds all tokens in one step
+            input.states(len(array)) // self._reduction - (needed_frames(target) if ctc else 1)
             for array, target in zip(arrays, targets, strict=True)
         ]
         bad = [n for n, steps in enumerate(spare) if steps < 0]
@@ -345,9 +346,17 @@ class Transcripts(Target[SequenceModel]):
 
     # Scores.
 
-    def evaluate(self, network: SequenceModel, input: Input, examples: Examples) -> dict[str, Any]:
-        """Return the loss, and the errors of the transcripts of the usual search."""
-        found = self.hypotheses(network, input, examples.items)
+    def evaluate(
+        self,
+        network: SequenceModel,
+        input: Input,
+        examples: Examples,
+        *,
+        search: SpeechSearch | None = None,
+        scorer: Scorer[Any] | None = None,
+    ) -> dict[str, Any]:
+        """Return the loss, and the errors of the transcripts, by default of the usual search."""
+        found = self.hypotheses(network, input, examples.items, search=search, scorer=scorer)
         return self._scores(network, input, examples, [self.text(one[0]) for one in found])
 
     def _scores(
@@ -389,13 +398,3 @@ class Transcripts(Target[SequenceModel]):
             metrics["tables"] = judged.tables(name)
             metrics["samples"] = judged.samples(input, part.items)
         return metrics
-
-
-def needed_steps(tokens: NDArray[np.int64], *, ctc: bool) -> int:
-    """Return the least number of steps in which tokens (U) can be found.
-
-    CTC needs a step for each token, and a blank between equal ones; a transducer needs one step.
-    """
-    if not ctc:
-        return min(1, len(tokens))
-    return len(tokens) + int((tokens[1:] == tokens[:-1]).sum())

@@ -9,7 +9,7 @@ settings and its methods for prediction.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -219,9 +219,16 @@ class ExampleTask(InputSettings, Task):
     # Use.
 
     def _evaluate(
-        self, data: object, targets: object, skip_bad_rows: str | Path | None
+        self,
+        data: object,
+        targets: object,
+        skip_bad_rows: str | Path | None,
+        score: Callable[[Any, Input, Examples], dict[str, Any]] | None = None,
     ) -> dict[str, Any]:
-        """Return the scores of data with targets, in a form that `fit` accepts."""
+        """Return the scores of data with targets, in a form that `fit` accepts.
+
+        `score` returns the scores of examples; None for those of the target.
+        """
         from elman.tasks.parts import read_one
 
         learned, target = self.input_, self.target_
@@ -232,7 +239,7 @@ class ExampleTask(InputSettings, Task):
             return target.read(reader, source, self, rejects, learned)
 
         examples = read_one(source, skip_bad_rows, collect)
-        return target.evaluate(self.model, learned, examples)
+        return (score or target.evaluate)(self.model, learned, examples)
 
     def rows(self, source: Path, *, lenient: bool) -> Rows | Sentences | FileSource:
         """Return the rows of a file without targets.

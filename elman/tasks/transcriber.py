@@ -215,6 +215,10 @@ class Transcriber(TranscriberSettings, ExampleTask):
         transcripts: Data = None,
         *,
         skip_bad_rows: str | Path | None = None,
+        search: SpeechSearch | None = None,
+        language_model: str | Path | LanguageModel | None = None,
+        phrases: Given | None = None,
+        words: Path | Iterable[str] | None = None,
     ) -> dict[str, Any]:
         """Return the loss, and the errors of the transcripts.
 
@@ -222,12 +226,18 @@ class Transcriber(TranscriberSettings, ExampleTask):
             audio: clips, in a form that `fit` accepts.
             transcripts: their transcripts, in a form that `fit` accepts.
             skip_bad_rows: CSV file for clips that cannot be read; None to stop at such a clip.
+            search: settings of the beam search, see `transcribe`; they do not change the loss.
+            language_model: a language model, see `transcribe`.
+            phrases: phrases that become more likely.
+            words: the only words that can be recognised.
 
         Returns:
             loss (nats per token), WER, CER and SER (shares of words, characters and transcripts
             that are wrong), the numbers of substitutions, insertions and deletions, and of words.
         """
-        return self._evaluate(audio, transcripts, skip_bad_rows)
+        search, scorer, _ = self._scorer(search, language_model, phrases, words)
+        score = partial(self.transcripts.evaluate, search=search, scorer=scorer)
+        return self._evaluate(audio, transcripts, skip_bad_rows, score)
 
     @property
     def transcripts(self) -> Transcripts:

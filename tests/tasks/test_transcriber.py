@@ -310,6 +310,93 @@ def test_commands_predict_files_manifests_and_subtitles(run, tmp_path, capsys):
     assert "no.wav" in capsys.readouterr().err
 
 
+def test_evaluate_scores_the_transcripts_of_the_same_search_as_predict(run, tmp_path, capsys):
+    model, manifest = elman.load(run / "run"), run / "data.csv"
+    (tmp_path / "words.txt").write_text("ba du\nki\n")
+    (tmp_path / "names.txt").write_text("mo mo:20\n")
+    write_arpa(TEXTS, tmp_path / "words.arpa", order=2)
+    options = {
+        "words": tmp_path / "words.txt",
+        "phrases": tmp_path / "names.txt",
+        "language_model": tmp_path / "words.arpa",
+    }
+    plain = model.evaluate(manifest)
+    for name, file in options.items():
+        scores = model.evaluate(manifest, **{name: file})
+        found = score_transcripts(model.predict(manifest, **{name: file}), TEXTS[:60])
+        assert {key: scores[key] for key in found} == found
+        assert scores["loss"] == plain["loss"]
+        assert scores != plain
+        capsys.readouterr()
+        flag = f"--{name.replace('_', '-')}"
+        command = ["evaluate", str(run / "run"), str(manifest), flag, str(file), "--json"]
+        assert main(command) == 0
+        assert json.loads(capsys.readouterr().out) == scores
+    beam = SpeechSearch(beam=1)
+    found = score_transcripts(model.predict(manifest, search=beam), TEXTS[:60])
+    assert main(["evaluate", str(run / "run"), str(manifest), "--beam", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out).items() >= found.items()
+
+
+NONE = " has no effect without "
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "transcribe", "listen"])
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--lm-weight 0.5", f"--lm-weight{NONE}--language-model; add it, or omit --lm-weight"),
+        ("--boost 3", f"--boost{NONE}--phrases; add it, or omit --boost"),
+        ("--phrases FILE --boost 1e99", "--boost must be in 0..1,000, got 1e+99"),
+        ("--phrases FILE --boost -1", "--boost must be in 0..1,000, got -1.0"),
+        ("--word-bonus nan", "--word-bonus must be in -1,000..1,000, got nan"),
+        ("--beam 0", "--beam must be at least 1, got 0"),
+        ("--words FILE", "FILE, line 2: the tokens of the model cannot write 'q' of 'q'"),
+        ("--phrases FILE", "FILE, line 2: the tokens of the model cannot write 'q'"),
+    ],
+)
+def test_options_of_speech_are_checked_in_every_command(
+    run, command, flags, message, tmp_path, capsys
+):
+    file = tmp_path / "words.txt"
+    file.write_text("ba\nq\n")
+    data = {"predict": "data_0000.wav", "evaluate": "data.csv", "transcribe": "data_0000.wav"}
+    data = [str(run / data[command])] if command in data else []
+    given = flags.replace("FILE", str(file)).split()
+    assert main([command, str(run / "run"), *data, *given]) == 2
+    error = capsys.readouterr().err
+    assert message.replace("FILE", str(file)).replace(" of 'q'", "") in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--out a.srt --k 3", "a.srt: has only the best transcript; omit --k, or omit --out"),
+        ("--k 5 --beam 2", "--k 5 needs a beam of at least 5, got --beam 2"),
+        ("--k 0", "--k must be at least 1, got 0"),
+        ("--overwrite", f"--overwrite{NONE}--out"),
+        ("--skip-bad-rows bad.csv", f"--skip-bad-rows{NONE}--file"),
+        ("--out a.srt --skip-bad-rows bad.csv", f"--skip-bad-rows{NONE}--file"),
+    ],
+)
+def test_options_without_an_effect_on_a_prediction_are_refused(run, flags, message, capsys):
+    assert main(["predict", str(run / "run"), str(run / "data_0000.wav"), *flags.split()]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_options_of_a_search_are_refused_for_other_models(tmp_path, capsys):
+    texts = ["good"] * 10 + ["bad"] * 10
+    model = elman.Classifier(epochs=1, device="cpu", hidden_size=4).fit(texts, texts)
+    model.save(tmp_path / "run")
+    assert main(["evaluate", str(tmp_path / "run"), "a.csv", "--beam", "2"]) == 2
+    assert "--beam is an option of a transcriber of recordings or a transcriber" in (
+        capsys.readouterr().err
+    )
+
+
 def test_raw_samples_are_written_down_from_standard_input(run, monkeypatch, capsys):
     x, _ = long_sound(pause=1.5)
     raw = (x * 32767).astype("<i2").tobytes() + b"\0"  # half a sample at the end
