@@ -103,7 +103,7 @@ def name_flags(message: str, keep: Collection[str] = ()) -> str:
     outside = r"(?<![\w'\"/.=-])"  # neither quoted, nor in a path or a flag
 
     def with_value(found: re.Match[str]) -> str:
-        name, value = found[1], found[2].strip("'\"")
+        name, value = found[1], found[2] if " " in found[2] else found[2].strip("'\"")
         if name not in FLAGS or found[0] in keep:
             return found[0]
         if value in ("None", "False"):
@@ -113,7 +113,7 @@ def name_flags(message: str, keep: Collection[str] = ()) -> str:
     def alone(names: AbstractSet[str]) -> Callable[[re.Match[str]], str]:
         return lambda found: flag_name(found[0]) if found[0] in names else found[0]
 
-    value = r"'[^'\s]+'|\"[^\"\s]+\"|\.\.\.|[\w.+%/:-]*\w"
+    value = r"'[^']+'|\"[^\"]+\"|\.\.\.|[\w.+%/:-]*\w"
     message = re.sub(rf"{outside}([a-z]\w*)=({value})", with_value, message)
     known = FLAGS - POSITIONAL - COLUMNS - {*keep}
     one = f"(?:{'|'.join(sorted(known))})"

@@ -250,6 +250,7 @@ def test_notes_name_flags_only_during_a_command() -> None:
     ("message", "wanted"),
     [
         ("is it encoding='utf-16'?", "is it --encoding utf-16?"),
+        ("column='my text' is", "--column 'my text' is"),
         ("name it with encoding=..., such", "name it with --encoding ..., such"),
         ("exists already; or set overwrite", "exists already; or set --overwrite"),
         ("omit words, phrases and k; it", "omit --words, --phrases and --k; it"),

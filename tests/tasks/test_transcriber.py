@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,10 @@ from elman.decode.endpoints import Endpoints
 from elman.decode.hypotheses import SpeechSearch
 from elman.decode.kneser_ney import write_arpa
 from elman.errors import ArgumentError, DataError
+from elman.inputs.audio import AudioReader
+from elman.read.examples import Examples
 from elman.report.transcripts import score_transcripts
+from elman.targets.transcripts import Transcripts
 from tests.sounds import RATE, sentences, spoken, write_manifest
 
 SOUNDS, TEXTS = sentences(160, seed=1)
@@ -242,13 +246,43 @@ def test_steps_are_counted_after_a_pyramid():
     assert model.transcripts.step_seconds == pytest.approx(0.02)
     short = [(SOUNDS[0][0][:400], RATE)]  # 50 ms: one step of three frames
     assert model.predict(short) == [""]
-    with pytest.raises(DataError, match="row 0: the clip is too short: it has 1 steps, but at"):
+    with pytest.raises(DataError, match="row 0: the clip is too short: it has 1 step, but"):
         model.evaluate(short, ["abc"])
 
 
 def test_a_transcript_without_known_characters_is_refused(fitted):
     with pytest.raises(DataError, match="row 0: the transcript has no character that occurs"):
         fitted.evaluate(SOUNDS[:1], ["XYZ"])
+
+
+CLIPS = r"expected a list of clips, got one pair \(samples, rate\); write \[\(samples, rate\)\]"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (SOUNDS[0], CLIPS),
+        (list(SOUNDS[0]), CLIPS),
+        (
+            SOUNDS[0][0],
+            r"expected a list of clips, got one array \(\d+,\); write \[\(",
+        ),
+        (
+            [SOUNDS[0], (*SOUNDS[0], 3)],
+            r"row 1: expected a path, an array or a pair \(samples, rate\), got a tuple of 3",
+        ),
+        ([(RATE, SOUNDS[0][0])], r"row 0: expected a path, .* got a tuple of 2 values that are no"),
+        ([None], r"row 0: expected a path, an array or a pair \(samples, rate\), got NoneType"),
+    ],
+)
+def test_data_that_are_no_list_of_clips_are_refused_in_one_line(fitted, given, message):
+    texts = ["ba", "du"][: len(given)]
+    for verb in (fitted.predict, fitted.transcribe, partial(fitted.evaluate, transcripts=texts)):
+        with pytest.raises((ArgumentError, DataError), match=message):
+            verb(given)
+    if len(given) == 2 and given is not SOUNDS[0]:
+        with pytest.raises((ArgumentError, DataError), match=message):
+            transcriber(epochs=1).fit(given, ["ba", "du"])
 
 
 def test_settings_that_cannot_work_are_refused():
@@ -454,6 +488,24 @@ def test_endpoints_follow_their_rules():
     for bad in ({"silence": 0}, {"pause": -1}, {"longest": float("nan")}):
         with pytest.raises(ArgumentError, match="must be a positive time"):
             Endpoints(**bad)
+    for bad in ("a", None, True, [1]):
+        with pytest.raises(ArgumentError, match="pause must be a number, got "):
+            Endpoints(pause=bad)
+
+
+def test_an_object_of_another_kind_is_named_with_its_article(fitted):
+    for name, wanted in (("endpoints", "an Endpoints"), ("search", "a SpeechSearch")):
+        with pytest.raises(ArgumentError, match=f"{name} must be {wanted}, got int"):
+            fitted.stream(**{name: 3})
+
+
+def test_one_held_out_clip_is_singular():
+    for count, wanted in ((2, "2 audio clips, 2%, are"), (1, "1 audio clip, 1%, is")):
+        examples = Examples(SOUNDS[:100], TEXTS[:100], [str(n) for n in range(100)])
+        notes = []
+        model = elman.Transcriber(validation_fraction=count / 100)
+        Transcripts(model).hold_out(examples, AudioReader(model), notes)
+        assert notes == [f"{wanted} held out for validation"]
 
 
 def test_silence_gives_no_utterance(fitted):

@@ -645,6 +645,22 @@ def test_options_without_an_effect_are_refused(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (Search, "beam"),
+        (Search, "n_best"),
+        (Search, "no_repeat"),
+        (Search, "length_penalty"),
+        (Consensus, "samples"),
+        (Consensus, "temperature"),
+    ],
+)
+def test_a_setting_of_a_search_that_is_no_number_is_named(kind: type[object], name: str) -> None:
+    with pytest.raises(ArgumentError, match=rf"^{name} must be a (whole )?number, got 'a'"):
+        kind(**{name: "a"})
+
+
 def test_a_transformer_refuses_settings_of_attention() -> None:
     for options in ({"attention": "dot"}, {"bidirectional": False}):
         settings = {**SETTINGS, "cell": "transformer", "hidden_size": 24, "embedding_size": None}
