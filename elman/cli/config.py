@@ -117,8 +117,9 @@ def name_flags(message: str, keep: Collection[str] = ()) -> str:
     message = re.sub(rf"{outside}([a-z]\w*)=({value})", with_value, message)
     known = FLAGS - POSITIONAL - COLUMNS - {*keep}
     one = f"(?:{'|'.join(sorted(known))})"
-    several = rf"{outside}(?:set|omit|leave) {one}(?:(?:, | and | or ){one})*\b(?![/'\"=.]\w)"
+    verb = "(?:set|omit|leave|has no effect without)"
+    several = rf"{outside}{verb} {one}(?:(?:, | and | or ){one})*\b(?![/'\"=.]\w)"
     message = re.sub(several, lambda found: re.sub(r"\w+", alone(known), found[0]), message)
     some = alone(FLAGS - COLUMNS - {*keep})
     message = re.sub(rf"{outside}[a-z]+_\w+\b(?![/'\"=]|\.\w)", some, message)
-    return re.sub(r"^[a-z]+(?= (?:must|needs) )", alone(FLAGS - POSITIONAL), message)
+    return re.sub(r"^[a-z]+(?= (?:must|needs|has no effect) )", alone(FLAGS - POSITIONAL), message)

@@ -189,7 +189,7 @@ class Transcripts(Target[SequenceModel]):
             predictor_size=s.predictor_size,
             joint_size=s.joint_size,
             context=s.context,
-            ctc_weight=s.ctc_weight,
+            ctc_weight=0.3 if s.ctc_weight is None else s.ctc_weight,
             dropout=s.dropout,
         )
 

@@ -115,12 +115,14 @@ class ExampleTask(InputSettings, Task):
 
     def _prepare(self, request: Request) -> tuple[Parts[Examples], Input, AnyTarget]:
         """Read the data, hold out a part, and learn or load the input and the target."""
-        from elman.inputs.kinds import find_kinds
+        from elman.inputs.kinds import check_kinds, find_kinds
         from elman.tasks.parts import check_same, in_lists, read_parts
 
         data = {name: in_lists(given) for name, given in request.data.items()}
         request = request._replace(data=data)
         kinds = find_kinds(self, data["train"], self.usual_input)
+        if request.before is None:
+            check_kinds(self, kinds)
         reader, kind = self._reader(kinds), self._target_kind()
         reader.show = request.show
         column, before = kind.column(self), request.before
