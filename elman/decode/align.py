@@ -24,7 +24,7 @@ from torch import Tensor
 
 from elman.decode.ctc import frames_of
 from elman.decode.prefixes import Integers
-from elman.decode.scorers import Floats, starts_of_words
+from elman.decode.scorers import Floats, starts_of_words, whole_text
 from elman.errors import ArgumentError, DataError
 
 
@@ -186,7 +186,7 @@ def words_of(
     for _, group in groupby(rows, key=lambda row: row[0]):
         parts = [row for row in group if pieces[row[1]].strip(" ")]
         if parts:
-            text = "".join(pieces[token] for _, token, _, _ in parts).strip(" ")
+            text = whole_text("".join(pieces[token] for _, token, _, _ in parts)).strip(" ")
             p = [max(row[3], 1e-300) for row in parts]
             mean = exp(sum(map(log, p)) / len(p))
             found.append(Word(text, parts[0][2][0], parts[-1][2][1], round(mean, 6), min(p)))

@@ -81,7 +81,7 @@ class Phrases(CharacterScorer):
         for text, boost in zip(texts, phrases.values(), strict=True):
             if not isfinite(boost):
                 raise ArgumentError(f"the boost of {text!r} must be finite, got {boost}")
-            self._add(text, boost * len(text.split()))
+            self._add(text, boost * (text.count(" ") + 1))
         self._link()
         super().__init__(spelling, BOUNDARY if self._spaced else ROOT)
 

@@ -18,6 +18,8 @@ from elman.decode.given import phrases_given, words_given
 from elman.decode.hypotheses import SpeechSearch
 from elman.decode.phrases import Phrases
 from elman.decode.scorers import Scorer
+from elman.decode.transcript import pieces_of
+from elman.encode.text import Vocabulary
 from elman.errors import ArgumentError, DataError
 from tests.decode.speech import decoded, scores, spoken
 
@@ -303,6 +305,17 @@ def test_without_spaces_a_transcript_is_one_of_the_words(pieces: list[str]) -> N
         found = decoded(log_p, search, ClosedVocabulary(words, pieces))
         texts = ["".join(pieces[token] for token in one.tokens) for one in found]
         assert set(texts) <= {*words, ""}
+
+
+def test_bytes_write_the_characters_of_words_and_phrases() -> None:
+    vocabulary = Vocabulary.build(lambda: ["à café"], tokens="byte")
+    pieces = pieces_of(vocabulary)
+    scorer = ClosedVocabulary(words_given(["café", "à", "x"], Spelling(pieces)), pieces)
+    for text, allowed in (("à café", True), ("x", True), ("cafè", False), ("caf", False)):
+        assert np.isfinite(total(scorer, vocabulary.encode(text))) == allowed
+    boosts = phrases_given({"à café": 3.0}, Spelling(pieces), 1.0)
+    found = total(Phrases(boosts, pieces), vocabulary.encode("x à café"))
+    assert found == pytest.approx(6.0, abs=TOLERANCE)  # 3 for each of two words
 
 
 def test_a_word_of_a_closed_vocabulary_has_no_space() -> None:

@@ -85,9 +85,7 @@ def test_the_text_of_strokes_is_written_to_a_table(run, tmp_path, capsys):
         ("--value x", "--value has no effect without --variable; set it, or omit --value"),
     ],
 )
-def test_settings_without_an_effect_are_refused_before_a_training(
-    tmp_path, flags, message, capsys
-):
+def test_settings_without_an_effect_are_refused_before_a_training(tmp_path, flags, message, capsys):
     strokes = write_strokes(tmp_path / "pen.csv", texts_of(4, 0), 0)
     command = ["train", "transcriber", str(strokes), "--out", str(tmp_path / "run")]
     assert main([*command, "--channels", "x", "--channels", "y", *flags.split()]) == 2

@@ -173,8 +173,11 @@ def test_all_kinds_of_tokens_take_a_closed_vocabulary(decoder, tokens, single):
     model = transcriber(**DECODERS[decoder], **options, epochs=2, examples=80).fit(SOUNDS, texts)
     for text in model.predict(SOUNDS[:20], words=["ba", "du"]):
         assert text == "" or set(text.split(" ")) <= {"ba", "du"}
-    with pytest.raises(ArgumentError, match=r"words\[1\]: the tokens of the model cannot write 'q"):
-        model.predict(SOUNDS[:1], words=["ba", "q" if tokens != "bpe" else "qé"])
+    if tokens == "bpe":  # bytes write everything
+        assert set(model.predict(SOUNDS[:1], words=["ba", "qé"])[0].split()) <= {"ba", "qé"}
+        return
+    with pytest.raises(ArgumentError, match=r"words\[1\]: the tokens .* cannot write 'q'"):
+        model.predict(SOUNDS[:1], words=["ba", "q"])
 
 
 def test_the_parts_of_a_long_clip_are_words_of_the_list():
