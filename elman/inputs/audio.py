@@ -24,7 +24,7 @@ from elman.inputs.live_audio import LiveAudio
 from elman.inputs.settings import InputSettings
 from elman.manifest import SERIES, read_index, write_json
 from elman.read.audio import SLOWEST, Clip, named
-from elman.read.audio_source import AudioLayout, AudioSource, clip_of
+from elman.read.audio_source import AudioLayout, AudioSource, check_several, clip_of
 from elman.read.examples import Examples
 from elman.read.rows import Rejects
 from elman.report.progress import reading_bar
@@ -82,6 +82,7 @@ class AudioReader(Reader):
         self, given: Any, target: TargetColumn, *, labelled: bool = True, lenient: bool = False
     ) -> AudioSource:
         """Return a source of clips, see `Reader.open`."""
+        check_several(given)
         source, targets = pair(given)
         spans = target.each and targets is not None and not isinstance(targets, list | tuple)
         values = targets if targets is None or spans else target.values(targets)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from elman.errors import ArgumentError
@@ -11,7 +12,12 @@ from elman.inputs.fused import FusedReader
 from elman.inputs.image import ImageReader
 from elman.inputs.input import Reader, pair
 from elman.inputs.recording import RecordingReader
-from elman.inputs.settings import InputSettings
+from elman.inputs.settings import (
+    AudioSettings,
+    ImageSettings,
+    InputSettings,
+    RecordingSettings,
+)
 from elman.inputs.text import TextReader
 from elman.inputs.words import WordReader
 from elman.read.audio_source import is_clips
@@ -21,6 +27,18 @@ from elman.read.recordings import is_arrays
 READERS: dict[str, type[Reader]] = {
     reader.kind: reader
     for reader in (TextReader, WordReader, RecordingReader, AudioReader, ImageReader)
+}
+SHARED = ("window", "overlap", "examples", "convolution")  # of several kinds
+OWNERS = {  # the only kind of inputs on which a setting has an effect
+    name: kind
+    for kind, names in (
+        (RecordingReader.kind, RecordingSettings.__annotations__),
+        (AudioReader.kind, AudioSettings.__annotations__),
+        (ImageReader.kind, ImageSettings.__annotations__),
+        (WordReader.kind, ("words", "character_size")),
+    )
+    for name in names
+    if name not in SHARED
 }
 OLD = {"texts": TextReader.kind, "sentences": WordReader.kind}  # names in folders of Elman 0.1.0
 
@@ -64,6 +82,32 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
     if settings.vectors is not None and (first != TextReader.kind or len(kinds) > 1):
         raise ArgumentError(f"vectors needs texts, got {', '.join(kinds)}")
     return kinds
+
+
+def check_kinds(settings: InputSettings, kinds: list[str]) -> None:
+    """Raise an ArgumentError for a setting that has no effect on inputs of these kinds.
+
+    Example:
+        >>> from elman.inputs.kinds import check_kinds
+        >>> from elman.inputs.settings import InputSettings
+        >>> check_kinds(InputSettings(frame_stride=2), ["recordings"])
+        Traceback (most recent call last):
+        elman.errors.ArgumentError: frame_stride has no effect on recordings, only on audio clips; \
+omit frame_stride, or set inputs=audio
+    """
+    found = [_parts(kind)[1] for kind in kinds]
+    noun = READERS[found[0]].noun
+    for field in fields(settings):
+        kind = OWNERS.get(field.name)
+        if (
+            kind is not None
+            and kind not in found
+            and getattr(settings, field.name) != field.default
+        ):
+            raise ArgumentError(
+                f"{field.name} has no effect on {noun}, only on {READERS[kind].noun}; omit "
+                f"{field.name}, or set inputs={kind}"
+            )
 
 
 def _guess(settings: InputSettings, source: Any, usual: str) -> str:

@@ -189,7 +189,7 @@ def test_lists_need_a_rate_or_files(tmp_path):
     (row,) = AudioSource([tone()], ["x"], layout).read()
     assert "the sample rate is missing" in str(row.values)
     (row,) = AudioSource([3], ["x"], layout).read()
-    assert "expected a path or an array, got int" in str(row.values)
+    assert "expected a path, an array or a pair (samples, rate), got int" in str(row.values)
     with pytest.raises(ArgumentError, match=r"need their targets: fit\(clips, targets\)"):
         AudioSource([tone()], None, layout)
 
