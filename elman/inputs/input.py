@@ -175,7 +175,9 @@ class Reader(ABC):
     def checked(self, examples: Examples, name: str, target: TargetColumn) -> Examples:
         """Return the examples of a source; raise a DataError if there are none."""
         if not examples.items:
-            raise DataError(f"{name}: has no {self.noun} with {target.noun}")
+            raise DataError(
+                f"{name}: has no {self.noun} with {target.noun} that can be used; add at least one"
+            )
         return examples
 
     def length(self, item: Any) -> int:

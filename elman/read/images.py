@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from elman.errors import DataError
-from elman.read.files import files_below, reading, size_of
+from elman.read.files import AGAIN, RELATIVE, files_below, reading, size_of
 
 SUFFIXES = "png jpg jpeg jpe jfif gif bmp webp tif tiff ppm pgm pbm pnm apng tga avif"
 PICTURES = {f".{suffix}" for suffix in SUFFIXES.split()}
@@ -102,7 +102,10 @@ def open_picture(path: Path, place: str) -> Picture:
     if path.is_dir():
         files = tuple(file for file in files_below(path) if is_image(file))
         if not files:
-            raise DataError(f"{_named(path, place)} is a folder without images")
+            raise DataError(
+                f"{_named(path, place)} is a folder without images; give a file, or a folder with "
+                "the images of a series"
+            )
         first = open_picture(files[0], place)
         return replace(first, name=path.name, source=files, count=len(files), series=True)
     if path.suffix.lower() == ".npy":
@@ -151,9 +154,11 @@ def open_pixels(given: Any, place: str, *, name: str = "") -> Picture:
     if array.ndim != 4 or array.shape[-1] not in COLOURS:
         raise DataError(f"{place}: {expected}, got {np.shape(given)}")
     if not array.size:
-        raise DataError(f"{place}: has no pixels, got {np.shape(given)}")
+        raise DataError(f"{place}: has no pixels, got {np.shape(given)}; remove the image")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise DataError(f"{place}: has a pixel that is not a finite number")
+        raise DataError(
+            f"{place}: has a pixel that is not a finite number; replace it, or remove the image"
+        )
     least, largest = array.min(), array.max()
     if array.dtype.kind in "iu" and array.dtype != np.uint16 and (least < 0 or largest > 255):
         raise DataError(
@@ -220,9 +225,9 @@ def _opened(path: Path, place: str) -> Iterator[Image.Image]:
     """Open a file with Pillow, whose errors and warnings become a DataError."""
     named = _named(path, place)
     if not path.exists():
-        raise DataError(f"{named} does not exist")
+        raise DataError(f"{named} does not exist; {RELATIVE}")
     if not size_of(path):
-        raise DataError(f"{named} is an empty file")
+        raise DataError(f"{named} is an empty file, expected an image; {AGAIN}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -233,9 +238,12 @@ def _opened(path: Path, place: str) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:
         raise DataError(f"{named} has more than {MOST_PIXELS:,} pixels; make it smaller") from None
     except UnidentifiedImageError:
-        raise DataError(f"{named} is not an image that can be read") from None
+        raise DataError(
+            f"{named} is not an image that can be read; convert it to PNG, or remove it from the "
+            "data"
+        ) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(f"{named} is damaged ({error})") from None
+        raise DataError(f"{named} is damaged ({error}); {AGAIN}") from None
 
 
 def _named(path: Path, place: str) -> str:

@@ -222,16 +222,17 @@ class ExampleTask(InputSettings, Task):
         self, data: object, targets: object, skip_bad_rows: str | Path | None
     ) -> dict[str, Any]:
         """Return the scores of data with targets, in a form that `fit` accepts."""
-        from elman.tasks.parts import read_one
+        from elman.tasks.parts import naming_columns, read_one
 
         learned, target = self.input_, self.target_
         reader, lenient = learned.reader, skip_bad_rows is not None
-        source = reader.open((data, targets), target.column(self), lenient=lenient)
 
         def collect(source: Any, rejects: Rejects) -> Examples:
             return target.read(reader, source, self, rejects, learned)
 
-        examples = read_one(source, skip_bad_rows, collect)
+        with naming_columns(self):
+            source = reader.open((data, targets), target.column(self), lenient=lenient)
+            examples = read_one(source, skip_bad_rows, collect)
         return target.evaluate(self.model, learned, examples)
 
     def rows(self, source: Path, *, lenient: bool) -> Rows | Sentences | FileSource:
