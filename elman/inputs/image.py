@@ -191,10 +191,12 @@ class Images(Input):
     """
 
     reader: ImageReader
-    use = ('model.predict(["image.png"])',)
 
     def __init__(self, reader: ImageReader, index: ImageIndex) -> None:
         self.reader, self.index = reader, index
+        many = "folder", "image"
+        name, self.element = many if index.series else ("image.png", index.scan.removesuffix("s"))
+        self.use = (f'model.predict(["{name}"])',)
         reader.index = index
 
     def save(self, folder: Path) -> None:

@@ -300,3 +300,21 @@ def test_fractions_of_another_range_than_in_training_are_refused(run):
     live, rows = model.stream(), model.stream()
     for row in image:
         assert live.push(row.astype(np.uint16) * 257) == pytest.approx(rows.push(row), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({}, None),
+        ({"bidirectional": False}, "live = model.stream(); live.push(row)"),
+        ({"bidirectional": False, "scan": "columns"}, "live = model.stream(); live.push(column)"),
+        ({"bidirectional": False, "scan": "patches"}, None),
+        ({"bidirectional": False, "convolution": 4}, None),
+    ],
+)
+def test_the_model_card_shows_live_use_where_it_works(options, line):
+    settings = {**SETTINGS, "epochs": 1, "examples": 20, "hidden_size": 4, **options}
+    code = elman.Classifier(inputs="image", **settings).fit(*bars(20, 0)).card("run")
+    assert 'model.predict(["image.png"])' in code
+    assert ("stream" in code) == (line is not None)
+    assert line is None or line in code
