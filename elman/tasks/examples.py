@@ -184,7 +184,9 @@ class ExampleTask(InputSettings, Task):
         self.described |= target.described()  # `training` can add facts
         times = reader.times(len(ready.arrays))
         if times > 1:
-            notes.append(f"each epoch reads the {reader.noun} {times} times")
+            why = "" if self.examples else f", so that it has at least {reader.least:,}"
+            change = "set examples=N for another number"
+            notes.append(f"each epoch reads the {reader.noun} {times} times{why}; {change}")
         train = ExampleBatches(
             ready.arrays,
             ready.targets,

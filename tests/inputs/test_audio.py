@@ -490,3 +490,31 @@ def test_the_model_card_of_features_shows_their_files(tmp_path, monkeypatch):
     code = model.card("run").partition("```python\n")[2].partition("```")[0]
     assert "live.push(frames)" in code
     exec(code, {"frames": arrays[0]})
+
+
+@pytest.mark.parametrize("rate", [RATE, 16000])
+def test_finish_returns_the_rest_and_only_a_restart_follows_it(rate):
+    model = classifier().fit(*clips(12))
+    x = np.tile(spoken("mo", np.random.default_rng(0)), 3)
+    live = model.stream(sample_rate=rate)
+    assert live.push(x[:50]) is None  # completes no step
+    live.push(x)
+    assert (live.finish() is None) == (rate == RATE)  # the resampler has kept some sound
+    assert live.finish() is None
+    if rate != RATE:
+        with pytest.raises(ArgumentError, match="no sound can follow finish; call restart"):
+            live.push(x)
+    live.restart()
+    assert live.push(x) is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        ({"examples": None}, "times, so that it has at least 2,000; set examples=N for another"),
+        ({"examples": 100}, "times; set examples=N for another number"),
+    ],
+)
+def test_a_note_says_why_an_epoch_reads_clips_several_times(tmp_path, options, note):
+    classifier(**options).fit(*clips(24), out=tmp_path / "run")
+    assert note in (tmp_path / "run" / "run.jsonl").read_text()
