@@ -16,6 +16,7 @@ names; it becomes NaN.  In a column of names, NA is a name.  Infinity is an erro
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -114,7 +115,8 @@ class _Blocks:
 
 def check_rows(given: object, *, encoding: str = "utf-8", delimiter: str | None = None) -> None:
     """Raise a DataError if data are the file of a table that has only a header."""
-    if not is_path(given) or not Path(given).is_file() or kind_of(Path(given)) not in TABLES:
+    # Path.is_file raises for a name that is too long.
+    if not is_path(given) or not os.path.isfile(given) or kind_of(Path(given)) not in TABLES:  # noqa: PTH113
         return
     table = Table(given, encoding=encoding, lenient=True, dialect=Dialect(delimiter))
     if next(iter(table.rows(table.names[:1]).read()), None) is None:
