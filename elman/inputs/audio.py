@@ -233,11 +233,12 @@ class Audio(Input):
     """
 
     reader: AudioReader
-    use = ('model.predict(["clip.wav"])', "live = model.stream(); live.push(samples)")
 
     def __init__(self, reader: AudioReader, index: SoundIndex) -> None:
         self.reader, self.index = reader, index
         self.step_seconds = index.step_seconds
+        suffix, self.element = ("wav", "samples") if index.rate else ("npy", "frames")
+        self.use = (f'model.predict(["clip.{suffix}"])',)
         reader.index = index
 
     def save(self, folder: Path) -> None:

@@ -18,7 +18,16 @@ import numpy as np
 
 from elman.arguments import article
 from elman.errors import ArgumentError, DataError
-from elman.read.audio import FEATURES, Clip, cut_clip, is_audio, open_array, open_file
+from elman.read.audio import (
+    FEATURES,
+    Clip,
+    check_order,
+    cut_clip,
+    is_audio,
+    open_array,
+    open_file,
+    seconds_of,
+)
 from elman.read.characters import Advance
 from elman.read.columns import Table
 from elman.read.file_source import FileLayout, FileSource, file_of_cell, names_files
@@ -209,15 +218,13 @@ def _spans_of(table: Table, layout: AudioLayout) -> Callable[[Clip], list[Span]]
         if isinstance(values, DataError):
             raise values
         path, start, end, label = values
-        try:
-            first, last = float(str(start)), float(str(end))
-        except ValueError:
-            first, last = 0.0, -1.0
-        if not 0 <= first < last:
+        first, last = seconds_of(start, -1, place, "start"), seconds_of(end, -1, place, "end")
+        if min(first, last) < 0:
             raise DataError(
-                f"{place}: start and end must be seconds with 0 <= start < end, got {start!r} and "
-                f"{end!r}"
+                f"{place}: start and end must be seconds from 0 on, got {start!r} and {end!r}; "
+                "correct the row, or remove it"
             )
+        check_order(first, last, place)
         spans.setdefault((base / str(path)).resolve(), []).append((first, last, str(label)))
 
     def inside(clip: Clip) -> list[Span]:

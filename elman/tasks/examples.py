@@ -186,7 +186,9 @@ class ExampleTask(InputSettings, Task):
         self.described |= target.described()  # `training` can add facts
         times = reader.times(len(ready.arrays))
         if times > 1:
-            notes.append(f"each epoch reads the {reader.noun} {times} times")
+            why = "" if self.examples else f", so that it has at least {reader.least:,}"
+            change = "set examples=N for another number"
+            notes.append(f"each epoch reads the {reader.noun} {times} times{why}; {change}")
         train = ExampleBatches(
             ready.arrays,
             ready.targets,
@@ -231,16 +233,17 @@ class ExampleTask(InputSettings, Task):
 
         `score` returns the scores of examples; None for those of the target.
         """
-        from elman.tasks.parts import read_one
+        from elman.tasks.parts import naming_columns, read_one
 
         learned, target = self.input_, self.target_
         reader, lenient = learned.reader, skip_bad_rows is not None
-        source = reader.open((data, targets), target.column(self), lenient=lenient)
 
         def collect(source: Any, rejects: Rejects) -> Examples:
             return target.read(reader, source, self, rejects, learned)
 
-        examples = read_one(source, skip_bad_rows, collect)
+        with naming_columns(self):
+            source = reader.open((data, targets), target.column(self), lenient=lenient)
+            examples = read_one(source, skip_bad_rows, collect)
         return (score or target.evaluate)(self.model, learned, examples)
 
     def rows(self, source: Path, *, lenient: bool) -> Rows | Sentences | FileSource:

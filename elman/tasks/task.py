@@ -102,9 +102,12 @@ class Task(NetworkSettings):
         show: bool,
     ) -> None:
         """Train a new model on the data of each part, by name; see `fit` of the tasks."""
+        from elman.tasks.parts import check_parts, naming_columns
         from elman.tasks.run import Request
 
-        with self._begin(out, skip_bad_rows, overwrite=overwrite) as (folder, rejects):
+        begun = self._begin(out, skip_bad_rows, overwrite=overwrite)
+        with begun as (folder, rejects), naming_columns(self):
+            check_parts(data.values(), self)
             self._train(Request(data, rejects, folder, None, show))
 
     def _train(self, request: Request) -> None:

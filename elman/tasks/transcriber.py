@@ -348,7 +348,7 @@ class Transcriber(TranscriberSettings, ExampleTask):
 
     def card(self, name: str) -> str:
         """Return the model card."""
-        from elman.tasks.card import model_card
+        from elman.tasks.card import lines_of_use, model_card
 
         learned, vocabulary = self.input_, self.vocabulary
         direction = "in both directions" if self.bidirectional else "forward only"
@@ -366,7 +366,7 @@ class Transcriber(TranscriberSettings, ExampleTask):
                 "CER": ("CER", "{:.1%}"),
                 "transcripts with errors": ("SER", "{:.1%}"),
             },
-            use=learned.use,
+            use=lines_of_use(self, learned),
             end="Expect useful transcripts only for speech like the training data.",
         )
 
