@@ -226,7 +226,6 @@ class FrameStream:
         self._begin = self._given = self._taken = 0  # of the history; samples in and out
         # After `restore`: samples that the resampler returned too early, and how many too late.
         self._held, self._late = self._history, 0
-        self._ended = False  # whether the resampler accepts no more samples
         if rate != index.rate:
             self._resampler = self._new_resampler()
 
@@ -238,10 +237,6 @@ class FrameStream:
         """Return the frames (n, F) that are complete after more samples (n,)."""
         if self._resampler is None:
             return self._frames(samples)
-        if self._ended:
-            raise ArgumentError(
-                "no sound can follow finish; call restart to begin a new clip or stream"
-            )
         history = np.concatenate([self._history, samples])
         self._given += len(samples)
         spare = max(0, self._given - HISTORY) // self._period * self._period - self._begin
@@ -250,9 +245,8 @@ class FrameStream:
 
     def finish(self) -> Floats:
         """Return the frames that are complete because no sample follows."""
-        if self._resampler is None or self._ended:
+        if self._resampler is None:
             return self._frames(self._pending[:0])
-        self._ended = True
         return self._frames(self._resampled(self._pending[:0], last=True))
 
     def _resampled(self, samples: Floats, *, last: bool = False) -> Floats:
@@ -304,7 +298,7 @@ class FrameStream:
         self._computer, self._done = self._index.computer(), 0
         self._pending = self._pending[:0]
         if self._resampler is not None:
-            self._resampler, self._ended = self._new_resampler(), False
+            self._resampler = self._new_resampler()
             again = self._resampler.resample_chunk(history)
             # The division is exact, because `begin` is a multiple of the period.
             before = taken - begin * rate // self._rate

@@ -509,17 +509,13 @@ def test_the_model_card_of_features_shows_their_files(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("rate", [RATE, 16000])
-def test_finish_returns_the_rest_and_only_a_restart_follows_it(rate):
+def test_finish_returns_the_rest_of_the_sound(rate):
     model = classifier().fit(*clips(12))
     x = np.tile(spoken("mo", np.random.default_rng(0)), 3)
     live = model.stream(sample_rate=rate)
     assert live.push(x[:50]) is None  # completes no step
     live.push(x)
     assert (live.finish() is None) == (rate == RATE)  # the resampler has kept some sound
-    assert live.finish() is None
-    if rate != RATE:
-        with pytest.raises(ArgumentError, match="no sound can follow finish; call restart"):
-            live.push(x)
     live.restart()
     assert live.push(x) is not None
 
