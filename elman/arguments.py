@@ -88,8 +88,19 @@ def check_number(value: object, name: str) -> None:
 def check_kind(value: object, kinds: tuple[type, ...], name: str) -> None:
     """Raise an ArgumentError unless the value is None or an instance of `kinds`."""
     if value is not None and not isinstance(value, kinds):
-        wanted = " or ".join(kind.__name__ for kind in kinds)
-        raise ArgumentError(f"{name} must be a {wanted}, got {type(value).__name__}")
+        wanted = " or ".join(article(kind.__name__) for kind in kinds)
+        raise ArgumentError(f"{name} must be {wanted}, got {type(value).__name__}")
+
+
+def article(noun: str) -> str:
+    """Return a noun with its indefinite article, which depends on the first letter.
+
+    Example:
+        >>> from elman.arguments import article
+        >>> article("Endpoints"), article("LanguageModel")
+        ('an Endpoints', 'a LanguageModel')
+    """
+    return f"{'an' if noun[:1] in 'AEIOUaeio' else 'a'} {noun}"
 
 
 def check_types(values: DataclassInstance) -> None:

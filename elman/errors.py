@@ -18,7 +18,13 @@ value, and a remedy. The command line prints it and exits with code 2.
 
 
 class ElmanError(Exception):
-    """Base of all errors that Elman raises on purpose."""
+    """Base of all errors that Elman raises on purpose.
+
+    Attributes:
+        column: the name of a column that a table does not have; empty for other errors.
+    """
+
+    column: str = ""
 
 
 class DataError(ElmanError):

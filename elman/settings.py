@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
 
 from elman.arguments import check_whole
 from elman.cores import CORES, CoreSettings, check_honoured
@@ -12,6 +12,25 @@ from elman.errors import ArgumentError
 from elman.read.dialect import Dialect
 from elman.train.settings import TrainingSettings
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+# Settings that have an effect only with a value of another one; None for any value that is set.
+PAIRS: tuple[tuple[str, str, object], ...] = (
+    ("halve_after", "schedule", "halve"),
+    ("plateau_patience", "schedule", "plateau"),
+    ("average_after", "optimizer", "asgd"),
+    ("value", "variable", None),
+    ("patch_size", "scan", "patches"),
+    ("separator", "several", True),
+    ("false_alarms_per_hour", "keywords", None),
+    ("ctc_weight", "decoder", "transducer"),
+    ("predictor_size", "decoder", "transducer"),
+    ("joint_size", "decoder", "transducer"),
+    ("separator", "kind", "dialogue"),
+    ("conversation", "kind", "dialogue"),
+    ("history", "kind", "dialogue"),
+)
 PROBABILITIES = (
     "dropout",
     "input_dropout",
@@ -155,6 +174,29 @@ def dialect_of(settings: NetworkSettings) -> Dialect:
         settings.categorical,
         settings.numeric,
     )
+
+
+def check_pairs(settings: DataclassInstance) -> None:
+    """Raise an ArgumentError for a setting that has no effect without a value of another one.
+
+    It is called before a training, and not for a stored model.
+
+    Example:
+        >>> from elman.settings import check_pairs
+        >>> from elman.train.settings import TrainingSettings
+        >>> check_pairs(TrainingSettings(halve_after=2))
+        Traceback (most recent call last):
+        elman.errors.ArgumentError: halve_after has no effect without schedule=halve; set it, or \
+omit halve_after
+    """
+    usual = {field.name: field.default for field in fields(settings)}
+    for name, other, wanted in PAIRS:
+        if not {name, other} <= usual.keys() or getattr(settings, name) == usual[name]:
+            continue
+        value = getattr(settings, other)
+        if value != wanted if wanted is not None else not value:
+            needed = other if wanted is None else f"{other}={wanted}"
+            raise ArgumentError(f"{name} has no effect without {needed}; set it, or omit {name}")
 
 
 def check_counts(settings: object, *names: str) -> None:

@@ -193,7 +193,7 @@ def train(refused: Callable[..., str], book: Path, tmp_path: Path) -> Callable[.
         ("--vocabulary-size 1", "--vocabulary-size must be at least 4"),
         ("--min-count 0", "--min-count must be at least 1"),
         ("--min-count 100000", "--min-count"),
-        ("--column text", "column='text' is for tables, but book.txt is plain text"),
+        ("--column text", "--column text is for tables, but book.txt is plain text"),
         ("--hiden-size 3", "--hiden-size"),
         ("--epochs 1 --epochs 2", "--epochs specified multiple times"),
         ("more words", "'more words'; put quotes"),

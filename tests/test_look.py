@@ -7,7 +7,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 import elman
 from elman.cli import main
@@ -250,3 +252,81 @@ def test_help_names_the_flags_of_the_task(
     shown = capsys.readouterr().out
     assert "--horizon" in shown
     assert "--channels" not in shown
+
+
+def write_clips(folder: Path) -> None:
+    """Write six short clips, and manifests of them."""
+    rows: dict[str, list[str]] = {"label": [], "text": [], "spans": [], "clips": []}
+    for n in range(6):
+        wave = 0.3 * np.sin(np.arange(4000) * (0.05 + 0.1 * (n % 2)))
+        soundfile.write(folder / f"{n}.wav", wave, 16000)
+        name = ("low", "high")[n % 2]
+        rows["label"].append(f"{n}.wav,{name}")
+        rows["text"].append(f"{n}.wav,{name}")
+        rows["spans"].append(f"{n}.wav,0.05,0.2,{name}")
+        rows["clips"].append(f"{n}.wav")
+    heads = {"label": "path,label", "text": "path,text", "spans": "path,start,end,label"}
+    for name, lines in rows.items():
+        head = heads.get(name, "path")
+        write(folder / f"{name}.csv", "\n".join([head, *lines]) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "task"),
+    [
+        ("label.csv", "a classifier"),
+        ("spans.csv", "a classifier"),
+        ("text.csv", "a transcriber"),
+        ("clips.csv spans.csv --tags label", "a tagger"),
+        ("clips.csv spans.csv --input audio --tags label", "a tagger"),
+        ("clips.csv spans.csv --task tagger --tags label", "a tagger"),
+    ],
+)
+def test_manifests_of_audio_are_recognised(
+    look: Look, tmp_path: Path, arguments: str, task: str
+) -> None:
+    write_clips(tmp_path)
+    lines = look(arguments)
+    assert lines[0].startswith(f"{arguments.split()[0]}: read by {task} (")
+    assert of(lines, "refused") == "none"
+    assert "not read" not in "\n".join(lines)
+
+
+def test_start_and_end_of_parts_and_spans_are_read(look: Look, tmp_path: Path) -> None:
+    write_clips(tmp_path)
+    lines = look("spans.csv")
+    assert [line.split()[:3] for line in lines if "a part" in line] == [
+        ["start", "a", "part"],
+        ["end", "a", "part"],
+    ]
+    lines = look("clips.csv spans.csv --tags label")
+    table = lines[[line.startswith("of labels") for line in lines].index(True) :][:4]
+    assert [line.removeprefix("of labels").split()[:2] for line in table] == [
+        ["path", "--audio"],
+        ["start", "a"],
+        ["end", "a"],
+        ["label", "--tags"],
+    ]
+
+
+def test_a_table_without_rows_or_with_other_columns_names_the_remedy(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
+    write_clips(tmp_path)
+    write(tmp_path / "h.csv", "path,label\n")
+    for task in ("", "--task classifier", "--task transcriber", "--task language-model"):
+        assert "h.csv: has a header, but no rows; add a row for each" in refused(f"h.csv {task}")
+    missing = "its columns: 'path', 'label'; set --text NAME to read another column"
+    assert missing in refused("label.csv --task transcriber")
+    assert "set --label NAME" in refused("text.csv --task classifier")
+    assert "set --tags NAME" in refused("clips.csv spans.csv --task tagger --input audio")
+    assert "set --targets NAME" in refused("text.csv --task forecaster")
+    (tmp_path / "none").mkdir()
+    for task, kinds in (
+        ("transcriber", "WAV, FLAC, OGG or MP3 files"),
+        ("classifier", "files of text, audio or images, in a folder for each label"),
+        ("language-model", "text files"),
+    ):
+        message = f"none: a folder without files; expected one or more {kinds}"
+        assert message in refused(f"none --task {task}")
+    assert "Unknown option: --tags" in refused("label.csv --label label --tags x")

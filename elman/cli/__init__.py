@@ -37,7 +37,7 @@ from elman.errors import ArgumentError, ElmanError, Stopped
 from elman.read.files import files_below
 from elman.report.terminal import arguments_renamed, discard_output, prepare_streams, tell
 from elman.tasks.generations import GENERATIONS
-from elman.tasks.predictions import PREDICTIONS
+from elman.tasks.predictions import EVALUATIONS, PREDICTIONS
 from elman.train.processes import is_first, speaks
 
 __all__ = ["main", "program"]
@@ -52,7 +52,8 @@ def program(arguments: Sequence[str] = ()) -> cyclopts.App:
     app.command(with_flags(predict.generate, predict.options_in(GENERATIONS, arguments)))
     for heard, kinds in ((transcribe, SPEAKERS), (spot, SPOTTERS), (listen, SPEAKERS | SPOTTERS)):
         app.command(with_flags(heard, predict.options_in(kinds, arguments)))
-    for command in (resume, use.chat, use.evaluate, use.backtest, use.info):
+    app.command(with_flags(use.evaluate, predict.options_in(EVALUATIONS, arguments)))
+    for command in (resume, use.chat, use.backtest, use.info):
         app.command(command)
     return app
 

@@ -97,11 +97,13 @@ def name_flags(message: str, keep: Collection[str] = ()) -> str:
         >>> from elman.cli.config import name_flags
         >>> name_flags("hidden_size must be at least 1; set bptt=None, or dropout=0.5")
         '--hidden-size must be at least 1; set --no-bptt, or --dropout 0.5'
+        >>> name_flags("is it encoding='utf-16'? otherwise omit words and k, or set overwrite")
+        'is it --encoding utf-16? otherwise omit --words and --k, or set --overwrite'
     """
     outside = r"(?<![\w'\"/.=-])"  # neither quoted, nor in a path or a flag
 
     def with_value(found: re.Match[str]) -> str:
-        name, value = found.groups()
+        name, value = found[1], found[2] if " " in found[2] else found[2].strip("'\"")
         if name not in FLAGS or found[0] in keep:
             return found[0]
         if value in ("None", "False"):
@@ -111,7 +113,13 @@ def name_flags(message: str, keep: Collection[str] = ()) -> str:
     def alone(names: AbstractSet[str]) -> Callable[[re.Match[str]], str]:
         return lambda found: flag_name(found[0]) if found[0] in names else found[0]
 
-    message = re.sub(rf"{outside}([a-z]\w*)=([\w.+%/:-]*\w)", with_value, message)
+    value = r"'[^']+'|\"[^\"]+\"|\.\.\.|[\w.+%/:-]*\w"
+    message = re.sub(rf"{outside}([a-z]\w*)=({value})", with_value, message)
+    known = FLAGS - POSITIONAL - COLUMNS - {*keep}
+    one = f"(?:{'|'.join(sorted(known))})"
+    verb = "(?:set|omit|leave|has no effect without)"
+    several = rf"{outside}{verb} {one}(?:(?:, | and | or ){one})*\b(?![/'\"=.]\w)"
+    message = re.sub(several, lambda found: re.sub(r"\w+", alone(known), found[0]), message)
     some = alone(FLAGS - COLUMNS - {*keep})
     message = re.sub(rf"{outside}[a-z]+_\w+\b(?![/'\"=]|\.\w)", some, message)
-    return re.sub(r"^[a-z]+(?= (?:must|needs) )", alone(FLAGS - POSITIONAL), message)
+    return re.sub(r"^[a-z]+(?= (?:must|needs|has no effect) )", alone(FLAGS - POSITIONAL), message)

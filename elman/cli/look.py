@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from elman.cli.config import value_of
-from elman.cli.flags import flags_of, with_flags
+from elman.cli.flags import flag_name, flags_of, with_flags
 from elman.cli.show import named
 from elman.read.files import files_below, size_of
 from elman.report.terminal import as_on_shell, counted, show
@@ -62,11 +62,16 @@ def look_command(arguments: Sequence[str]) -> Callable[..., None]:
         """
         from elman.tasks.look import FIRST, LOOKS
         from elman.tasks.look_columns import describe_columns
+        from elman.tasks.parts import check_parts, naming_columns
 
         model = TASKS[name](**settings)
         model.check()
-        kinds = describe_columns(data, model)
-        found = LOOKS[name](model, data, labels, None if count else FIRST)
+        with naming_columns(model):
+            check_parts([data], model)
+            if not data.is_dir():
+                files_below(data)  # a missing file is the clearer error
+            found = LOOKS[name](model, data, labels, None if count else FIRST)
+            kinds = [describe_columns(one, model) for one in (data, labels) if one is not None]
         show(f"{data}: read by {named(name)} ({why})")
         _print(data, found, kinds)
 
@@ -78,11 +83,12 @@ def _task_of(arguments: Sequence[str]) -> tuple[str, str]:
     given = [one[2:].partition("=")[0] for one in arguments if one.startswith("--")]
     if (named := value_of("--task", arguments)) is not None:
         return (named, "set by --task") if named in TASKS else ("classifier", "")
-    flags = {one.removeprefix("no-").replace("-", "_") for one in given} - {"count", "help"}
-    left = [name for name, task in TASKS.items() if flags <= {one.name for one in fields(task)}]
+    flags = {f"--{one.removeprefix('no-')}" for one in given} - {"--count", "--help"}
+    known = {name: {flag_name(one.name) for one in fields(TASKS[name])} & flags for name in TASKS}
+    left = [name for name in TASKS if known[name] == flags]
     there = [_exists(one) for one in arguments]
     if True not in there or "help" in given or not left:
-        return (left[0] if flags and left else "classifier"), ""
+        return max(("classifier", *TASKS), key=lambda name: len(known[name])), ""
     from elman.tasks.look_columns import guess_task
 
     two = there[:2] == [True, True]
@@ -96,17 +102,18 @@ def _exists(argument: str) -> bool:
     return False
 
 
-def _print(data: Path, found: Look, kinds: dict[str, str]) -> None:
-    """Print how the data would be read."""
+def _print(data: Path, found: Look, kinds: Sequence[dict[str, str]]) -> None:
+    """Print how the data would be read; `kinds` describes the columns of each table."""
     files = files_below(data)
     size = counted(sum(map(size_of, files)), "bytes")
     _line("data", size if len(files) == 1 else f"{counted(len(files), 'files')}, {size}")
     _line("a row is", found.row)
     rows = f"{found.rows:,}" if found.whole else f"the first {found.rows:,}; --count reads all"
     _line("rows", rows)
-    wide = min(30, max(map(len, kinds), default=0))
-    uses = [(name, found.columns.get(name, "not read"), kind) for name, kind in kinds.items()]
-    _some("columns", [f"{name:{wide}s}  {use:12s}  {kind}" for name, use, kind in uses], COLUMNS)
+    for title, table in zip(("columns", "of labels"), kinds, strict=False):
+        wide = min(30, max(map(len, table), default=0))
+        uses = [(name, found.columns.get(name, "not read"), kind) for name, kind in table.items()]
+        _some(title, [f"{name:{wide}s}  {use:12s}  {kind}" for name, use, kind in uses], COLUMNS)
     if found.answers:
         most, more = found.answers.most_common(ANSWERS), len(found.answers) - ANSWERS
         answers = ", ".join(f"{one} ({count:,})" for one, count in most)

@@ -22,7 +22,7 @@ from elman.tasks import Transcriber, load
 from elman.tasks.file_predictions import Transcripts
 from elman.tasks.folder import read_config
 from elman.tasks.generations import GENERATIONS
-from elman.tasks.prediction import Prediction
+from elman.tasks.prediction import Prediction, check_pair
 from elman.tasks.predictions import PREDICTIONS
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def predict(
         audio file. After an interruption, the same command continues.
     """
     _check_quotes(text)
+    check_pair("overwrite", overwrite or None, "out", out)
     wanted = options_of(run, PREDICTIONS, options)
     if wanted.reads in ("recordings", "series"):
         given = {"TEXT": text, "--skip-bad-rows": skip_bad_rows}
@@ -81,10 +82,14 @@ def predict(
         read = [one for one in (file, *options.values()) if isinstance(one, Path)]
         _predict_table(run, wanted, file, out, read, overwrite=overwrite)
     elif isinstance(wanted, Transcripts) and len(text) == 1 and out is not None and file is None:
+        check_pair("skip_bad_rows", skip_bad_rows, "file", file)
+        if wanted.k is not None:
+            raise ArgumentError(f"{out}: has only the best transcript; omit k, or omit out")
         with notes_shown():
             words = wanted.subtitles(Transcriber.load(run), Path(text[0]), out, overwrite=overwrite)
         show(f"{counted(words, 'words')}: {out}")
     elif text and file is None and out is None:
+        check_pair("skip_bad_rows", skip_bad_rows, "file", file)
         _predict_texts(run, wanted, text)
     elif not text and file is not None and out is not None:
         if "k" in options:
@@ -206,14 +211,14 @@ def options_of(run: Path, table: Mapping[str, type[Options]], given: dict[str, A
         ArgumentError: the table does not have this kind, or an option belongs to another kind.
     """
     kind, owners = kind_of(run), _owners(table)
-    if kind not in table:
-        raise ArgumentError(f"{run}: holds {named(kind)}, not {either(list(map(named, table)))}")
     for name in given:
         if kind not in owners[name]:
             others = either(list(map(named, owners[name])))
             raise ArgumentError(
                 f"{flag_name(name)} is an option of {others}; {run} holds {named(kind)}"
             )
+    if kind not in table:
+        raise ArgumentError(f"{run}: holds {named(kind)}, not {either(list(map(named, table)))}")
     return table[kind](**given)
 
 
@@ -225,7 +230,7 @@ def options_in(
     shown, hidden = Group(f"Options of {named(kind)}"), Group("Options of others", show=False)
 
     def group(name: str) -> Group:
-        if kind in table:
+        if kind:
             return shown if kind in owners[name] else hidden
         return Group(f"Options of {' or '.join(map(named, owners[name]))}")
 

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from elman.cli.app import AsJson, Overwrite, RunFolder, SkipBadRows
 from elman.cli.flags import Whole
-from elman.cli.predict import check_unicode
+from elman.cli.predict import check_unicode, options_of
 from elman.cli.show import (
     named,
     notes_shown,
@@ -27,7 +27,8 @@ from elman.errors import ArgumentError
 from elman.report.terminal import counted, show, show_text, tell
 from elman.tasks import Forecaster, Translator, load, task_of
 from elman.tasks.generations import Generation
-from elman.tasks.predictions import FutureSteps
+from elman.tasks.prediction import check_pair
+from elman.tasks.predictions import EVALUATIONS, FutureSteps
 from elman.version import __version__
 
 
@@ -54,8 +55,10 @@ def chat(
     seed
         Seed of the random numbers; equal seeds give equal answers.
     """
-    if (top_k, top_p) != (None, None) and not temperature:
-        raise ArgumentError("--top-k and --top-p draw answers: set --temperature, for example 0.8")
+    if ((top_k, top_p) != (None, None) or seed) and not temperature:
+        raise ArgumentError(
+            "--top-k, --top-p and --seed draw answers: set --temperature, for example 0.8"
+        )
     sampling = Generation(temperature=temperature, top_k=top_k, top_p=top_p).sampling
     model = Translator.load(run)
     conversation = model.chat(sampling=sampling if temperature else None, seed=seed)
@@ -80,8 +83,11 @@ def evaluate(
     *,
     as_json: AsJson = False,
     skip_bad_rows: SkipBadRows = None,
+    **options: Any,
 ) -> None:
     """Score a model on data that it was not trained on.
+
+    Example: elman evaluate runs/speech test.csv --language-model words.arpa --word-bonus 1
 
     Parameters
     ----------
@@ -90,13 +96,15 @@ def evaluate(
     labels
         For a file with one text per line: the file with its labels, tags or targets.
     """
+    more = options_of(run, EVALUATIONS, options).given() if options else {}
     model = load(run)
     verb: Callable[..., dict[str, Any]] = model.evaluate
     takes = inspect.signature(verb).parameters
     files = [one for one in (data, labels) if one is not None]
     if len(files) > sum(one.kind is one.POSITIONAL_OR_KEYWORD for one in takes.values()):
         raise ArgumentError(f"{run}: {named(model.task)} is scored on one file, without labels")
-    more = {} if skip_bad_rows is None else {"skip_bad_rows": skip_bad_rows}
+    if skip_bad_rows is not None:
+        more["skip_bad_rows"] = skip_bad_rows
     if not more.keys() <= takes.keys():
         raise ArgumentError(
             f"{run}: {named(model.task)} is scored on all rows of its data; omit skip_bad_rows"
@@ -147,6 +155,8 @@ def backtest(
     from elman.report.write_table import check_target
 
     FutureSteps(level=level)  # raises for an invalid level
+    check_pair("level", level or None, "out", out)
+    check_pair("overwrite", overwrite or None, "out", out)
     if out is not None:
         check_target(out, overwrite=overwrite)
     found = Forecaster.load(run).backtest(

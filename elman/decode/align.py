@@ -24,7 +24,7 @@ from torch import Tensor
 
 from elman.decode.ctc import frames_of
 from elman.decode.prefixes import Integers
-from elman.decode.scorers import Floats, starts_of_words
+from elman.decode.scorers import Floats, starts_of_words, whole_text
 from elman.errors import ArgumentError, DataError
 
 
@@ -87,7 +87,7 @@ def align(log_p: Tensor, tokens: Sequence[int]) -> Alignment:
     wrong = next((token for token in wanted if not 0 <= token < blank), None)
     if wrong is not None:
         raise ArgumentError(f"tokens must be in 0..{blank - 1}, got {wrong}")
-    needed = len(wanted) + sum(a == b for a, b in pairwise(wanted))
+    needed = needed_frames(wanted)
     if len(frames) < needed:
         raise DataError(
             f"{len(wanted)} tokens need {needed} frames, got {len(frames)}: the text is too long "
@@ -99,6 +99,17 @@ def align(log_p: Tensor, tokens: Sequence[int]) -> Alignment:
     spans = _spans(path, len(wanted))
     best = [float(frames[a:z, token].max()) for (a, z), token in zip(spans, wanted, strict=True)]
     return Alignment(spans, [exp(p) for p in best], total)
+
+
+def needed_frames(tokens: Sequence[int] | Integers) -> int:
+    """Return the fewest frames of tokens (U): one each, and a blank between equal ones.
+
+    Example:
+        >>> from elman.decode.align import needed_frames
+        >>> needed_frames([4, 7, 7])
+        4
+    """
+    return len(tokens) + sum(int(a == b) for a, b in pairwise(tokens))
 
 
 def _viterbi(frames: Floats, labels: Integers) -> tuple[Integers, float]:
@@ -175,7 +186,7 @@ def words_of(
     for _, group in groupby(rows, key=lambda row: row[0]):
         parts = [row for row in group if pieces[row[1]].strip(" ")]
         if parts:
-            text = "".join(pieces[token] for _, token, _, _ in parts).strip(" ")
+            text = whole_text("".join(pieces[token] for _, token, _, _ in parts)).strip(" ")
             p = [max(row[3], 1e-300) for row in parts]
             mean = exp(sum(map(log, p)) / len(p))
             found.append(Word(text, parts[0][2][0], parts[-1][2][1], round(mean, 6), min(p)))

@@ -18,6 +18,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from elman.arguments import check_number, check_whole
 from elman.errors import ArgumentError
 
 UNSEEN = 1e-6  # the minimum attention of an element, so that the logarithm is finite
@@ -47,13 +48,14 @@ class Search:
     n_best: int = 1
 
     def __post_init__(self) -> None:
-        if self.beam < 1:
-            raise ArgumentError(f"beam must be at least 1, got {self.beam}")
+        check_whole(self.beam, "beam", least=1)
+        check_whole(self.n_best, "n_best")
         if not 1 <= self.n_best <= self.beam:
             raise ArgumentError(f"n_best must be in 1..beam={self.beam}, got {self.n_best}")
-        if self.no_repeat is not None and self.no_repeat < 1:
-            raise ArgumentError(f"no_repeat must be at least 1, got {self.no_repeat}")
+        if self.no_repeat is not None:
+            check_whole(self.no_repeat, "no_repeat", least=1)
         for name in ("length_penalty", "coverage_penalty"):
+            check_number(getattr(self, name), name)
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ArgumentError(f"{name} must be 0 or more, got {getattr(self, name)}")
 

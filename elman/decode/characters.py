@@ -24,9 +24,10 @@ class Spelling:
 
     Args:
         pieces: text of each token, with a leading space where a new word begins.
+        lowercase: whether the texts of the model are in lower case, whatever its tokens can write.
 
     Attributes:
-        pieces: the characters of each token.
+        pieces: the letters of each token.
         spaced: whether words are separated by spaces.
 
     Example:
@@ -36,10 +37,11 @@ class Spelling:
         ('hello', True, False)
     """
 
-    def __init__(self, pieces: Sequence[str]) -> None:
+    def __init__(self, pieces: Sequence[str], *, lowercase: bool = False) -> None:
         starts_of_words(pieces)
-        self.cased = len({piece.lower() for piece in pieces}) < len(set(pieces))
-        self.pieces = [self.fold(piece) for piece in pieces]
+        self.cased = not lowercase and len({one.lower() for one in pieces}) < len(set(pieces))
+        self._in_bytes = any("\ud800" <= one <= "\udfff" for piece in pieces for one in piece)
+        self.pieces = [self.letters(piece) for piece in pieces]
         self.spaced = any(piece.startswith(" ") for piece in pieces)
         self._known = {piece for piece in self.pieces if piece}
         self._longest = max(map(len, self._known), default=0)
@@ -48,10 +50,32 @@ class Spelling:
         """Return a text in lower case, unless the tokens distinguish cases."""
         return text if self.cased else text.lower()
 
+    def letters(self, text: str) -> str:
+        """Return a folded text as it is spelled: in bytes, if a token is a part of a character."""
+        text = self.fold(text)
+        if not self._in_bytes:
+            return text
+        return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
     def writes(self, text: str) -> bool:
         """Return whether tokens can write a text, at the beginning or after another word."""
-        text = self.fold(text)
+        text = self.letters(text)
         return self._cuts(text) or (self.spaced and self._cuts(f" {text}"))
+
+    def gaps(self, text: str) -> list[str]:
+        """Return what tokens cannot write of a text: characters, or words if tokens are longer.
+
+        Example:
+            >>> from elman.decode.characters import Spelling
+            >>> Spelling(["a", "d", " "]).gaps("Ada May"), Spelling([" ada"]).gaps("Ada May")
+            (['m', 'y'], ['may'])
+        """
+        text = self.fold(text)
+        if self.writes(text):
+            return []
+        if self._longest == 1 and not self._in_bytes:
+            return [one for one in dict.fromkeys(text) if one not in self._known]
+        return [word for word in text.split() if not self.writes(word)] or [text]
 
     def _cuts(self, text: str) -> bool:
         reached = [True] + [False] * len(text)
@@ -62,7 +86,7 @@ class Spelling:
 
 
 def spelled(texts: Iterable[str], spelling: Spelling, noun: str) -> list[str]:
-    """Return texts with single spaces, as their spelling folds them.
+    """Return the letters of texts with single spaces.
 
     Raises:
         ArgumentError: there is no text, one is empty, or tokens cannot write some of them.
@@ -77,7 +101,7 @@ def spelled(texts: Iterable[str], spelling: Spelling, noun: str) -> list[str]:
             f"the tokens of the model cannot write {len(wrong)} of {len(folded)} {noun}s ({shown}):"
             " write them with the characters of its training texts"
         )
-    return folded
+    return [spelling.letters(text) for text in folded]
 
 
 class CharacterScorer(ABC):

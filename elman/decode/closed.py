@@ -11,18 +11,20 @@ from elman.decode.prefixes import Integers
 from elman.decode.scorers import Floats
 from elman.errors import ArgumentError
 
-BOUNDARY = 0
+BOUNDARY, BEGINNING = 0, 1  # after a space, and before the first token
 
 
 class ClosedVocabulary(CharacterScorer):
-    """Forbid all words that are not in a list.
+    """Forbid all words that are not in a list, and all spaces except a single one between words.
+
+    If no piece begins with a space, a text is one of the words.
 
     Args:
         words: the allowed words.
         pieces: text of each token, with a leading space where a new word begins.
 
     Raises:
-        ArgumentError: a word has a space or cannot be written, or no piece begins with a space.
+        ArgumentError: a word has a space or cannot be written.
 
     Example:
         >>> from elman.decode.closed import ClosedVocabulary
@@ -33,17 +35,13 @@ class ClosedVocabulary(CharacterScorer):
 
     def __init__(self, words: Iterable[str], pieces: Sequence[str]) -> None:
         spelling = Spelling(pieces)
-        if not spelling.spaced:
-            raise ArgumentError(
-                "a closed vocabulary needs tokens in which words begin with a space; the tokens of "
-                "this model have none"
-            )
         texts = spelled(words, spelling, "word")
         several = next((text for text in texts if " " in text), None)
         if several is not None:
             raise ArgumentError(f"a word of a closed vocabulary has no space, got {several!r}")
-        self._children: list[dict[str, int]] = [{}]
-        self._complete = [True]
+        first: dict[str, int] = {}  # characters with which a word begins
+        self._children = [first, first]
+        self._complete = [False, True]
         for text in texts:
             node = BOUNDARY
             for character in text:
@@ -54,7 +52,7 @@ class ClosedVocabulary(CharacterScorer):
                     self._complete.append(False)
                 node = children[character]
             self._complete[node] = True
-        super().__init__(spelling, BOUNDARY)
+        super().__init__(spelling, BEGINNING)
 
     def _read(self, state: int, character: str) -> tuple[float, int]:
         if character == " ":
@@ -63,7 +61,7 @@ class ClosedVocabulary(CharacterScorer):
         return (-np.inf, BOUNDARY) if child is None else (0.0, child)
 
     def _end(self, state: int) -> float:
-        return 0.0 if self._complete[state] else -np.inf
+        return 0.0 if state == BOUNDARY or self._complete[state] else -np.inf
 
     def _usual(self, state: int) -> tuple[Floats, Integers]:
         count = len(self.spelling.pieces)

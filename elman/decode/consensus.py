@@ -18,7 +18,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.arguments import check_seed
+from elman.arguments import check_number, check_seed, check_whole
 from elman.errors import ArgumentError
 
 
@@ -40,9 +40,9 @@ class Consensus:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise ArgumentError(f"samples must be at least 1, got {self.samples}")
+        check_whole(self.samples, "samples", least=1)
         check_seed(self.seed)
+        check_number(self.temperature, "temperature")
         if not 0 < self.temperature < float("inf"):
             raise ArgumentError(f"temperature must be above 0, got {self.temperature}")
 

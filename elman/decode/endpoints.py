@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from elman.arguments import check_number
 from elman.errors import ArgumentError
 
 
@@ -39,6 +40,7 @@ class Endpoints:
 
     def __post_init__(self) -> None:
         for name in ("silence", "pause", "longest"):
+            check_number(getattr(self, name), name)
             if not getattr(self, name) > 0:
                 raise ArgumentError(f"{name} must be a positive time, got {getattr(self, name)}")
 

@@ -11,9 +11,12 @@ Shape legend: U tokens, V scores of a frame.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
+from numbers import Real
 
+from elman.arguments import check_number, check_whole
 from elman.errors import ArgumentError
+
+HIGHEST = 1000  # weights and boosts above it would hide every other score
 
 
 @dataclass(frozen=True)
@@ -57,10 +60,10 @@ class SpeechSearch:
         blank_skip: a frame is skipped if its tokens other than the blank have together less than
             this probability (CTC only).  Every probability of a hypothesis changes by at most this
             share in such a frame; 0 skips none.
-        lm_weight: weight of the language model's log-probabilities.
+        lm_weight: weight of the language model's log-probabilities, in 0..1,000.
         word_bonus: added for each word, against too short results; with a language model, 1 is a
             usual value.
-        boost: added for each word of a phrase without a weight of its own, in nats.
+        boost: added for each word of a phrase without a boost of its own, in 0..1,000 nats.
         unknown: natural log-probability of a word that a language model without `<unk>` lacks, for
             `read_arpa`.
 
@@ -78,18 +81,23 @@ class SpeechSearch:
     unknown: float = -14.0
 
     def __post_init__(self) -> None:
-        if self.beam < 1:
-            raise ArgumentError(f"beam must be at least 1, got {self.beam}")
+        check_whole(self.beam, "beam", least=1)
+        check_whole(self.n_best, "n_best")
         if not 1 <= self.n_best <= self.beam:
             raise ArgumentError(f"n_best must be in 1..beam={self.beam}, got {self.n_best}")
-        if self.token_beam is not None and self.token_beam < 1:
-            raise ArgumentError(f"token_beam must be at least 1 or None, got {self.token_beam}")
+        if self.token_beam is not None:
+            check_whole(self.token_beam, "token_beam", least=1)
+        for name in ("blank_skip", "lm_weight", "word_bonus", "boost", "unknown"):
+            check_number(getattr(self, name), name)
         if not 0 <= self.blank_skip < 1:
             raise ArgumentError(f"blank_skip must be 0 or more and below 1, got {self.blank_skip}")
-        if not 0 <= self.lm_weight < float("inf"):
-            raise ArgumentError(f"lm_weight must be 0 or more, got {self.lm_weight}")
-        for name, value in (("word_bonus", self.word_bonus), ("boost", self.boost)):
-            if not isfinite(value):
-                raise ArgumentError(f"{name} must be finite, got {value}")
+        for name, least in (("lm_weight", 0), ("word_bonus", -HIGHEST), ("boost", 0)):
+            if not least <= (value := getattr(self, name)) <= HIGHEST:
+                raise ArgumentError(f"{name} must be in {least:,}..{HIGHEST:,}, got {value}")
         if not -float("inf") < self.unknown <= 0:
             raise ArgumentError(f"unknown must be a finite number of 0 or less, got {self.unknown}")
+
+
+def is_boost(value: object) -> bool:
+    """Return whether a value is a number that can be the boost of a phrase."""
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= HIGHEST

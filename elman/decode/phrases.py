@@ -12,20 +12,16 @@ links are those of Aho and Corasick 1975, "Efficient string matching", Communica
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from pathlib import Path
 
 import numpy as np
 
-from elman.arguments import check_number, texts_of_argument
 from elman.decode.characters import CharacterScorer, Spelling, spelled
 from elman.decode.prefixes import Integers
 from elman.decode.scorers import Floats
-from elman.errors import ArgumentError, DataError
-from elman.read.characters import ignore
-from elman.read.text import text_lines
+from elman.errors import ArgumentError
 
 ROOT, BOUNDARY = 0, 1
 
@@ -85,7 +81,7 @@ class Phrases(CharacterScorer):
         for text, boost in zip(texts, phrases.values(), strict=True):
             if not isfinite(boost):
                 raise ArgumentError(f"the boost of {text!r} must be finite, got {boost}")
-            self._add(text, boost * len(text.split()))
+            self._add(text, boost * (text.count(" ") + 1))
         self._link()
         super().__init__(spelling, BOUNDARY if self._spaced else ROOT)
 
@@ -181,64 +177,3 @@ class Phrases(CharacterScorer):
             found.update(self._nodes[state].children)
             state = self._nodes[state].fail
         return found
-
-
-def boosts_of(
-    phrases: Mapping[str, float | None] | Iterable[str], usual: float
-) -> dict[str, float]:
-    """Return the boost of each phrase.
-
-    Args:
-        phrases: phrases, and possibly their boosts.
-        usual: boost of a phrase without one, or with None.
-
-    Raises:
-        ArgumentError: a phrase is not a string, or a boost is not a number.
-
-    Example:
-        >>> from elman.decode.phrases import boosts_of
-        >>> boosts_of(["Ada"], 3.0), boosts_of({"Ada": 5, "Bob": None}, 3.0)
-        ({'Ada': 3.0}, {'Ada': 5.0, 'Bob': 3.0})
-    """
-    names = texts_of_argument(phrases, "phrases")
-    found = dict.fromkeys(names, float(usual))
-    for text, boost in phrases.items() if isinstance(phrases, Mapping) else ():
-        if boost is not None:
-            check_number(boost, f"the boost of {text!r}")
-            found[text] = float(boost)
-    return found
-
-
-def read_phrases(path: Path) -> dict[str, float | None]:
-    """Read a file with one phrase a line, and its boost after a colon if it has one of its own.
-
-    Args:
-        path: the file, such as lines `Ada Lovelace:4.5` and `Babbage`.
-
-    Returns:
-        The phrases and their boosts, None for those without one of their own.
-
-    Raises:
-        DataError: the file cannot be read, or has no phrase.
-    """
-    found: dict[str, float | None] = {}
-    for number, line in enumerate(text_lines(path, "utf-8", ignore), 1):
-        if not line.strip():
-            continue
-        text, colon, weight = line.rpartition(":")
-        value = _number(weight) if colon else None
-        text = " ".join((line if value is None else text).split())
-        if not text or (value is not None and not isfinite(value)):
-            raise DataError(
-                f"{path}, line {number}: expected a phrase, or a phrase, a colon and a finite "
-                f"boost, got {line!r:.80}"
-            )
-        found[text] = value
-    return found
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None

@@ -33,6 +33,19 @@ class Scorer(Protocol[S]):
         """Return the scores (N,) of ending after these states."""
 
 
+def whole_text(pieces: str) -> str:
+    """Return the text of joined pieces, in which bytes of a character are surrogates (PEP 383).
+
+    Bytes that are no character become U+FFFD.
+
+    Example:
+        >>> from elman.decode.scorers import whole_text
+        >>> whole_text("caf" + "é".encode().decode("ascii", "surrogateescape"))
+        'café'
+    """
+    return pieces.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def starts_of_words(pieces: Sequence[str]) -> NDArray[np.bool_]:
     """Return which tokens (K,) begin a word; every token does if no piece has a space.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from elman.decode.align import Word, words_of
 from elman.decode.hypotheses import Hypothesis
-from elman.encode.text import NO_SPACE_BEFORE, Vocabulary
+from elman.encode.text import BYTES, NO_SPACE_BEFORE, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def join_transcripts(
 def pieces_of(vocabulary: Vocabulary) -> list[str]:
     """Return the text of each token, with a leading space where a new word begins.
 
-    Special tokens have no text.
+    Special tokens have no text, and a byte that is only a part of a character is a surrogate, see
+    `whole_text`.
 
     Example:
         >>> from elman.decode.transcript import pieces_of
@@ -87,9 +88,13 @@ def pieces_of(vocabulary: Vocabulary) -> list[str]:
         ['', '', 'a', ' ', 'b']
     """
     special = {vocabulary.end, vocabulary.unknown}
-    spaced = vocabulary.tokens == "word"
+    spaced, in_bytes = vocabulary.tokens == "word", vocabulary.tokens in ("byte", "bpe")
     pieces = []
     for number in range(vocabulary.size):
+        if in_bytes and number not in special:
+            token = vocabulary.tokenizer.id_to_token(number) or ""
+            pieces.append(bytes(BYTES[mark] for mark in token).decode("utf-8", "surrogateescape"))
+            continue
         text = "" if number in special else vocabulary.decode([number])
         glued = not spaced or (vocabulary.split_punctuation and text[:1] in NO_SPACE_BEFORE)
         pieces.append(text if glued or not text else f" {text}")
@@ -97,9 +102,19 @@ def pieces_of(vocabulary: Vocabulary) -> list[str]:
 
 
 def text_of_tokens(vocabulary: Vocabulary, tokens: Sequence[int]) -> str:
-    """Return the text of tokens, without spaces at its ends and without unknown tokens."""
+    """Return the text of tokens with single spaces between words, without unknown tokens.
+
+    CTC can write the same space twice, with a blank between.
+
+    Example:
+        >>> from elman.decode.transcript import text_of_tokens
+        >>> from elman.encode.text import Vocabulary
+        >>> letters = Vocabulary.build(lambda: ["ab a"], tokens="character")
+        >>> text_of_tokens(letters, letters.encode(" a  b "))
+        'a b'
+    """
     known = [token for token in tokens if token not in (vocabulary.end, vocabulary.unknown)]
-    return vocabulary.decode(known).strip()
+    return " ".join(vocabulary.decode(known).split())
 
 
 def separate_words(found: Hypothesis, pieces: Sequence[str], pause: float) -> Hypothesis:

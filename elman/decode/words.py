@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from elman.decode.scorers import Floats, starts_of_words
+from elman.decode.scorers import Floats, starts_of_words, whole_text
 
 S = TypeVar("S")
 
@@ -134,7 +134,8 @@ class WordScorer(Generic[S]):
         """Return the states of the language model after the words of hypotheses."""
         if not states or not self.weight:
             return [state.before for state in states]
-        return self.model.advance([s.before for s in states], [s.text for s in states])
+        texts = [whole_text(state.text) for state in states]
+        return self.model.advance([state.before for state in states], texts)
 
     def _complete(self, states: Sequence[InWord[S]]) -> Floats:
         """Return the scores (N,) of words, as if they ended here."""
@@ -143,6 +144,7 @@ class WordScorer(Generic[S]):
         if inside:
             scores[inside] = self.bonus
         if inside and self.weight:
-            befores, texts = zip(*[(states[n].before, states[n].text) for n in inside], strict=True)
+            befores = [states[n].before for n in inside]
+            texts = [whole_text(states[n].text) for n in inside]
             scores[inside] += self.weight * np.array(self.model.score(befores, texts))
         return scores

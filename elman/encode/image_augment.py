@@ -1,4 +1,6 @@
-"""Random changes of training images: angle, slant, size, position, and a mirror.
+"""Random changes of training images: angle, slant, size, position, a mirror, and light.
+
+    x' = b m + c (x - m)      m is the mean of the image, b its brightness, c its contrast
 
 One change is drawn for all images of a series.  Pixels that come from outside of an image have the
 value of its nearest edge.  Source: LeCun et al. 1998, "Gradient-based learning applied to document
@@ -26,12 +28,15 @@ class ImageAugment:
         distort: largest angle and slant in radians, and largest relative change of size and
             position.
         mirror: whether half of the images are mirrored.
+        brightness: largest difference of b and c from 1.
 
     Example:
         >>> import numpy as np
         >>> from elman.encode.image_augment import ImageAugment
-        >>> from elman.encode.image_steps import ImageIndex, ImageSteps
-        >>> steps = ImageSteps(ImageIndex(2, 3, 1), np.arange(6.0).reshape(1, 2, 3, 1))
+        >>> from elman.encode.image_steps import ImageIndex, ImageSteps, Pixels
+        >>> from elman.read.images import open_pixels
+        >>> image = open_pixels(np.arange(6).reshape(2, 3), "row 0")
+        >>> steps = ImageSteps(ImageIndex(2, 3, 1), Pixels(image))
         >>> change = ImageAugment(mirror=True)
         >>> sorted({change(steps, np.random.default_rng(n))[0][0, 0].item() for n in range(9)})
         [0.0, 2.0]
@@ -39,20 +44,25 @@ class ImageAugment:
 
     distort: float = 0.0
     mirror: bool = False
+    brightness: float = 0.0
 
     def __bool__(self) -> bool:
-        return bool(self.distort or self.mirror)
+        return bool(self.distort or self.mirror or self.brightness)
 
     def __call__(
         self, steps: ImageSteps, draw: np.random.Generator
     ) -> tuple[Floats, NDArray[np.int64]]:
         """Return the steps (T, F) of changed images, and the numbers of the original steps."""
-        values = steps.values
+        values = steps.values.astype(np.float32)
         if self.mirror and draw.random() < 0.5:
             values = values[:, :, ::-1]
         if self.distort:
             matrix = self._matrix(values.shape[1], values.shape[2], draw)
             values = np.stack([_transformed(one, matrix) for one in values])
+        if self.brightness:
+            b, c = 1 + draw.uniform(-self.brightness, self.brightness, 2)
+            mean = float(values.mean())
+            values = b * mean + c * (values - mean)
         found = steps.index.steps(values)
         return found, np.arange(len(found))
 

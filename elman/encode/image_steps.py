@@ -26,6 +26,7 @@ from elman.read.images import Picture, read_pixels
 Scan = Literal["rows", "columns", "patches", "pixels"]
 Floats = NDArray[np.float32]
 TALLEST = 64  # rows to which images are scaled by default at most
+BRIGHTEST = 2.0  # no fraction in 0..1 is larger, even if it is amplified
 WIDEST = 100  # largest width in heights, for columns
 
 
@@ -40,7 +41,7 @@ class ImageIndex:
         scan: the pixels of a step.
         patch: P.
         series: whether each step is an image of a series.
-        unit: factor of arrays of fractions, 255 if the largest one in training was at most 1.
+        unit: factor of fractions; 255, for fractions in 0..1, unless training had larger ones.
         mean, deviation: of each channel in the training data.
 
     Example:
@@ -94,11 +95,11 @@ class ImageIndex:
         wide = round(picture.width * self.height / picture.height)
         return self.height, self.width or min(max(1, wide), WIDEST * self.height)
 
-    def count(self, shape: tuple[int, ...]) -> int:
-        """Return T for images of a shape (N, H, W, C)."""
+    def count(self, picture: Picture) -> int:
+        """Return T for an image or a series."""
         if self.series:
-            return shape[0]
-        _, height, width, _ = shape
+            return len(picture)
+        height, width = self.shape(picture)
         across = -(-width // self.patch)
         return {
             "rows": height,
@@ -130,11 +131,12 @@ class Pixels(NamedTuple):
 
     Attributes:
         picture: the image or the series.
-        values: (N, H, W, C), uint8 or float32.
+        values: (N, H, W, C), uint8 or float32; None to read them when a batch needs them, without
+            keeping them.
     """
 
     picture: Picture
-    values: NDArray[Any]
+    values: NDArray[Any] | None = None
 
     @property
     def path(self) -> str:
@@ -142,43 +144,67 @@ class Pixels(NamedTuple):
         return self.picture.label
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.picture)
 
 
 class ImageSteps(Delayed):
     """The steps (T, F) of an image, which are made when a batch needs them."""
 
-    def __init__(self, index: ImageIndex, values: NDArray[Any]) -> None:
-        self.index, self.values = index, values
+    def __init__(self, index: ImageIndex, item: Pixels) -> None:
+        self.index, self.item = index, item
 
     def __len__(self) -> int:
-        return self.index.count(self.values.shape)
+        return self.index.count(self.item.picture)
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """The pixels (N, H, W, C)."""
+        return values_of(self.item, self.index)
 
     def read(self) -> Floats:
         """Return the steps."""
         return self.index.steps(self.values)
 
 
-def compute(picture: Picture, index: ImageIndex, place: str) -> Pixels:
-    """Return the pixels of an image or a series.
+def picture_in(item: Picture | Pixels) -> Picture:
+    """Return the image of an item, whether or not its pixels have been read."""
+    return item.picture if isinstance(item, Pixels) else item
+
+
+def values_of(item: Picture | Pixels, index: ImageIndex) -> NDArray[Any]:
+    """Return the pixels (N, H, W, C) of an item, which are read if this has not been done.
 
     Raises:
-        DataError: a file is damaged, or an image is given in place of a series or the reverse.
+        DataError: a file is damaged, an image is given in place of a series or the reverse, or
+            fractions have another range than those of the training data.
     """
+    if isinstance(item, Pixels) and item.values is not None:
+        return item.values
+    picture = picture_in(item)
+    place = picture.place
     if picture.series != index.series:
         found, wanted = ("a series", "images") if picture.series else ("an image", "series")
         raise DataError(f"{place} is {found}, but the others are {wanted}")
     size = index.shape(picture)
-    values = [*read_pixels(picture, place, grey=index.channels == 1, size=size)]
-    whole = np.stack(values)
-    return Pixels(picture, whole * np.float32(index.unit) if picture.is_float else whole)
+    whole = np.stack([*read_pixels(picture, grey=index.channels == 1, size=size)])
+    if picture.largest is None:
+        return whole
+    if index.unit > 1 and picture.largest > BRIGHTEST:
+        raise DataError(
+            f"{place}: has a pixel of {picture.largest:g}, but the training data were fractions in "
+            "0..1, integers or files; divide the pixels, or give integers"
+        )
+    scaled: Floats = whole * np.float32(index.unit)
+    return scaled
 
 
-def statistics_of(items: Sequence[Pixels]) -> tuple[list[float], list[float]]:
+def statistics_of(
+    items: Sequence[Picture | Pixels], index: ImageIndex
+) -> tuple[list[float], list[float]]:
     """Return mean and standard deviation of each channel; a constant channel has deviation 1."""
-    sums = np.zeros((3, items[0].values.shape[-1]))
+    sums = np.zeros((3, index.channels))
     for one in items:
-        values = one.values.reshape(-1, one.values.shape[-1]).astype(np.float64)
+        values = values_of(one, index).reshape(-1, index.channels).astype(np.float64)
         sums += [np.full(values.shape[1], len(values)), values.sum(0), np.square(values).sum(0)]
     mean = sums[1] / sums[0]
     deviation = np.sqrt(np.maximum(sums[2] / sums[0] - mean**2, 0))

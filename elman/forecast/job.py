@@ -25,6 +25,7 @@ from elman.forecast.tables import Evaluation, first_origins
 from elman.model import SequenceModel
 from elman.read.series import SeriesTable
 from elman.report.forecasts import Scored
+from elman.report.terminal import are
 from elman.train.chunks import Refit
 from elman.train.windows import WindowBatches
 
@@ -194,14 +195,15 @@ def _notes(settings: ForecasterSettings, layout: Layout, lengths: Whole, held: W
     short = int((lengths < layout.context + layout.horizon).sum())
     if short:
         notes.append(
-            f"{short:,} of {len(lengths):,} series are shorter than context={layout.context} and "
-            f"horizon={layout.horizon} together; the missing steps are masked"
+            f"{short:,} of {len(lengths):,} series {are(short)} shorter than "
+            f"context={layout.context} and horizon={layout.horizon} together; the missing steps "
+            "are masked"
         )
     if many:
         notes.append(
             f"the end of each series is held out for validation, {np.median(held):,.0f} steps"
             if settings.hold_out == "end"
-            else f"{many:,} of {len(lengths):,} series are held out for validation"
+            else f"{many:,} of {len(lengths):,} series {are(many)} held out for validation"
         )
     return notes
 

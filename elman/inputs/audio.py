@@ -24,7 +24,7 @@ from elman.inputs.live_audio import LiveAudio
 from elman.inputs.settings import InputSettings
 from elman.manifest import SERIES, read_index, write_json
 from elman.read.audio import SLOWEST, Clip, named
-from elman.read.audio_source import AudioLayout, AudioSource, clip_of
+from elman.read.audio_source import AudioLayout, AudioSource, check_several, clip_of
 from elman.read.examples import Examples
 from elman.read.rows import Rejects
 from elman.report.progress import reading_bar
@@ -82,6 +82,7 @@ class AudioReader(Reader):
         self, given: Any, target: TargetColumn, *, labelled: bool = True, lenient: bool = False
     ) -> AudioSource:
         """Return a source of clips, see `Reader.open`."""
+        check_several(given)
         source, targets = pair(given)
         spans = target.each and targets is not None and not isinstance(targets, list | tuple)
         values = targets if targets is None or spans else target.values(targets)
@@ -232,11 +233,12 @@ class Audio(Input):
     """
 
     reader: AudioReader
-    use = ('model.predict(["clip.wav"])', "live = model.stream(); live.push(samples)")
 
     def __init__(self, reader: AudioReader, index: SoundIndex) -> None:
         self.reader, self.index = reader, index
         self.step_seconds = index.step_seconds
+        suffix, self.element = ("wav", "samples") if index.rate else ("npy", "frames")
+        self.use = (f'model.predict(["clip.{suffix}"])',)
         reader.index = index
 
     def save(self, folder: Path) -> None:

@@ -182,6 +182,7 @@ class Fused(Input):
     def __init__(self, reader: FusedReader, parts: Sequence[Input]) -> None:
         self.reader, self.parts, self.first = reader, list(parts), parts[0]
         self.features, self.step_seconds = self.first.features, self.first.step_seconds
+        self.use = (f"model.predict(table)  # columns: {', '.join(map(repr, reader.columns))}",)
 
     def save(self, folder: Path) -> None:
         """Write each input to its own folder."""

@@ -19,8 +19,9 @@ from elman.encode.image_steps import (
     ImageIndex,
     ImageSteps,
     Pixels,
-    compute,
+    picture_in,
     statistics_of,
+    values_of,
 )
 from elman.errors import ArgumentError, DataError
 from elman.inputs.input import (
@@ -38,7 +39,7 @@ from elman.manifest import SERIES, read_index, write_json
 from elman.read.examples import Examples
 from elman.read.file_source import FileLayout
 from elman.read.image_source import ImageSource, picture_of
-from elman.read.images import Picture
+from elman.read.images import Picture, full_scale
 from elman.read.rows import Rejects
 from elman.report.progress import reading_bar
 from elman.report.terminal import counted
@@ -106,8 +107,8 @@ class ImageReader(Reader):
             with reading_bar("reading images", len(rows), show=self.show, least=MANY) as advance:
                 for place, picture, cell in rows:
                     try:
-                        item = compute(picture, index, place)
-                        answer = target_of(self._tags(cell, item, index, target, place), place)
+                        item = Pixels(picture, values_of(picture, index))
+                        answer = target_of(self._tags(cell, picture, index, target), place)
                     except DataError as error:
                         rejects.add(place, error)
                     else:
@@ -116,17 +117,15 @@ class ImageReader(Reader):
                         advance(1)
         return self.checked(examples, source.name, target)
 
-    def _tags(
-        self, cell: Any, item: Pixels, index: ImageIndex, target: TargetColumn, place: str
-    ) -> Any:
+    def _tags(self, cell: Any, picture: Picture, index: ImageIndex, target: TargetColumn) -> Any:
         """Return the target in a cell; tags are as many as the steps."""
         if not target.each:
             return cell
         found = cell.split() if isinstance(cell, str) else list(cell or ())
-        wanted = index.count(item.values.shape)
+        wanted = index.count(picture)
         if len(found) != wanted:
             raise DataError(
-                f"{place}: has {wanted} {'images' if index.series else index.scan} and "
+                f"{picture.place}: has {wanted} {'images' if index.series else index.scan} and "
                 f"{len(found)} {target.noun}; expected the same number of both"
             )
         return found
@@ -147,8 +146,7 @@ class ImageReader(Reader):
         usual = round(float(np.median([p.width / p.height for p in pictures])) * height)
         width = s.image_width or (0 if free else max(1, usual))
         grey = all(p.grey for p in pictures) if s.colour is None else not s.colour
-        largest = [float(p.source.max()) for p in pictures if p.is_float]  # type: ignore[union-attr]
-        unit = 255.0 if max(largest, default=0.0) <= 1 else 1.0
+        unit = 255.0 if max(p.largest or 0.0 for p in pictures) <= 1 else 1.0
         return ImageIndex(
             height, width, 1 if grey else 3, s.scan, s.patch_size, pictures[0].series, unit
         )
@@ -158,31 +156,25 @@ class ImageReader(Reader):
         if isinstance(cell, Pixels):
             return cell
         picture = picture_of(cell, place, self.column, self.folder)
-        return picture if self.index is None else compute(picture, self.index, place)
+        return picture if self.index is None else Pixels(picture, values_of(picture, self.index))
 
     def given(self, data: Any, like: Input, target: TargetColumn) -> list[Pixels]:
-        """Return the images of a folder, a manifest or a list, with their pixels."""
-        assert isinstance(like, Images)
+        """Return the images of a folder, a manifest or a list, whose pixels batches will read."""
         if isinstance(data, list) and all(isinstance(one, Pixels) for one in data):
             return data
         found = []
-        for place, values in self.open(data, target, labelled=False).read():
+        for _, values in self.open(data, target, labelled=False).read():
             if isinstance(values, DataError):
                 raise values
             picture = values[0]
             assert isinstance(picture, Picture)
-            found.append(compute(picture, like.index, place))
+            found.append(Pixels(picture))
         return found
 
     def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Images:
         """Return the statistics of the training images."""
-        items = train.items
-        if not isinstance(items[0], Pixels):  # one of several inputs has only its header until now
-            index = self.index_of(items)
-            pairs = zip(items, train.places, strict=True)
-            items = [compute(one, index, place) for one, place in pairs]
-        index = self.index_of([one.picture for one in items])
-        mean, deviation = statistics_of(items)
+        index = self.index_of([picture_in(one) for one in train.items])
+        mean, deviation = statistics_of(train.items, index)
         return Images(self, replace(index, mean=tuple(mean), deviation=tuple(deviation)))
 
     def load(self, folder: Path) -> Images:
@@ -199,10 +191,12 @@ class Images(Input):
     """
 
     reader: ImageReader
-    use = ('model.predict(["image.png"])',)
 
     def __init__(self, reader: ImageReader, index: ImageIndex) -> None:
         self.reader, self.index = reader, index
+        many = "folder", "image"
+        name, self.element = many if index.series else ("image.png", index.scan.removesuffix("s"))
+        self.use = (f'model.predict(["{name}"])',)
         reader.index = index
 
     def save(self, folder: Path) -> None:
@@ -213,12 +207,12 @@ class Images(Input):
 
     def encode(self, items: Sequence[Picture | Pixels]) -> list[Any]:
         """Return the steps (T, F) of each image, which are made when a batch needs them."""
-        return [ImageSteps(self.index, one.values) for one in self._pixels(items)]
-
-    def _pixels(self, items: Sequence[Picture | Pixels]) -> list[Pixels]:
-        """Return images with their pixels; one of several inputs has only its header until now."""
+        index = self.index  # one of several inputs has only its header until now
         return [
-            one if isinstance(one, Pixels) else compute(one, self.index, one.name) for one in items
+            ImageSteps(
+                index, one if isinstance(one, Pixels) else Pixels(one, values_of(one, index))
+            )
+            for one in items
         ]
 
     def convolution(self, settings: InputSettings) -> int:
@@ -245,15 +239,15 @@ class Images(Input):
         joined = self.convolution(self.reader.settings) and not self.index.series
         return halved(halved(count)) if joined else count
 
-    def steps(self, item: Pixels) -> NDArray[np.int64]:
+    def steps(self, item: Picture | Pixels) -> NDArray[np.int64]:
         """Return the step to which each row, column or image belongs."""
-        return np.arange(self.index.count(item.values.shape))
+        return np.arange(self.index.count(picture_in(item)))
 
     def change(self) -> ImageAugment | None:
         """Return the augmentation of training images; None without one."""
         s = self.reader.settings
         distort = DISTORT if s.distort is None else s.distort
-        return ImageAugment(distort, s.mirror) or None
+        return ImageAugment(distort, s.mirror, s.brightness) or None
 
     def epochs(self, count: int) -> int:
         """Return the default number of epochs for a number of images."""
@@ -284,7 +278,8 @@ class Images(Input):
         self, train: Examples, others: Mapping[str, Examples], arrays: Sequence[Any]
     ) -> list[str]:
         """Return a note about the sizes of the images."""
-        pictures = [one.picture for part in (train, *others.values()) for one in part.items]
+        parts = (train, *others.values())
+        pictures = [picture_in(one) for part in parts for one in part.items]
         sizes = Counter((p.height, p.width) for p in pictures)
         shown = ", ".join(f"{h} x {w} ({n:,})" for (h, w), n in sizes.most_common(3))
         more = f" and {len(sizes) - 3:,} other sizes" if len(sizes) > 3 else ""
@@ -295,7 +290,7 @@ class Images(Input):
 
     def show(self, item: Picture | Pixels) -> str:
         """Return the name and the size of an image, for the report."""
-        picture = item.picture if isinstance(item, Pixels) else item
+        picture = picture_in(item)
         many = f"{picture.count} images of " if picture.series else ""
         return f"{picture.name} ({many}{picture.height} x {picture.width})"
 
@@ -327,8 +322,8 @@ class Images(Input):
     def _small(self, part: Examples) -> Windows:
         """Return the pixels of each image at a small size; of a series mean and deviation."""
         rows = []
-        for one in self._pixels(part.items):
-            values = one.values.astype(np.float64)
+        for one in part.items:
+            values = values_of(one, self.index).astype(np.float64)
             height, width = values.shape[1:3]
             down = np.arange(min(SMALL * 2, height)) * height // min(SMALL * 2, height)
             across = np.arange(SMALL * 2) * width // (SMALL * 2)
@@ -359,18 +354,20 @@ class LiveImage(LiveElements):
         if index.series:
             try:
                 picture = replace(picture_of(element, "image", "image", Path()), series=True)
-                values = compute(picture, index, "image").values
+                values = values_of(picture, index)
             except DataError as error:
                 raise ArgumentError(str(error)) from None
             return Step(index.steps(values)), None
-        numbers = np.asarray(element, dtype=np.float32).reshape(-1)
-        if numbers.shape != (index.size,) or not np.isfinite(numbers).all():
+        given = np.asarray(element)
+        known = given.dtype.kind in "biuf" and given.size == index.size
+        if not known or not np.isfinite(given).all():
             raise ArgumentError(
                 f"expected {index.size} finite numbers of the next of the {index.scan}, got "
                 f"{np.shape(element)}"
             )
-        factor = index.unit if np.asarray(element).dtype.kind == "f" else 1.0
-        return Step(numbers[None] * np.float32(factor)), None
+        factor = index.unit if given.dtype.kind == "f" else 1.0
+        numbers = full_scale(given).astype(np.float32).reshape(1, -1)
+        return Step(numbers * np.float32(factor)), None
 
 
 def _fixed(windows: Windows) -> Any:

@@ -176,7 +176,9 @@ class Reader(ABC):
     def checked(self, examples: Examples, name: str, target: TargetColumn) -> Examples:
         """Return the examples of a source; raise a DataError if there are none."""
         if not examples.items:
-            raise DataError(f"{name}: has no {self.noun} with {target.noun}")
+            raise DataError(
+                f"{name}: has no {self.noun} with {target.noun} that can be used; add at least one"
+            )
         return examples
 
     def length(self, item: Any) -> int:
@@ -273,7 +275,8 @@ class Input(ABC):
     levels: ClassVar[int] = 1  # levels of each statistic among the features; 1 for other features
     step_seconds: float = 1.0  # seconds from one step to the next, if it is known
     warning: ClassVar[str] = ""  # for the model card
-    use: ClassVar[tuple[str, ...]] = ("model.predict([...])",)  # lines of Python for the model card
+    use: tuple[str, ...] = ("model.predict([...])",)  # lines of Python for the model card
+    element: str = ""  # what a live session reads, for the model card; "" to omit live use
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ from elman.inputs.guess import guess_columns
 from elman.inputs.image import ImageReader
 from elman.inputs.input import Reader, pair
 from elman.inputs.recording import RecordingReader
-from elman.inputs.settings import InputSettings
+from elman.inputs.settings import (
+    AudioSettings,
+    ImageSettings,
+    InputSettings,
+    RecordingSettings,
+)
 from elman.inputs.text import TextReader
 from elman.inputs.values import CategoryReader, NumberReader
 from elman.inputs.words import WordReader
@@ -36,6 +42,19 @@ READERS: dict[str, type[Reader]] = {
         NumberReader,
         CategoryReader,
     )
+}
+FUSION = ("fusion", "drop_inputs", "missing_files")  # settings of several inputs
+SHARED = ("window", "overlap", "examples", "convolution")  # of several kinds
+OWNERS = {  # the only kind of inputs on which a setting has an effect
+    name: kind
+    for kind, names in (
+        (RecordingReader.kind, RecordingSettings.__annotations__),
+        (AudioReader.kind, AudioSettings.__annotations__),
+        (ImageReader.kind, ImageSettings.__annotations__),
+        (WordReader.kind, ("words", "character_size")),
+    )
+    for name in names
+    if name not in SHARED
 }
 OLD = {"texts": TextReader.kind, "sentences": WordReader.kind}  # names in folders of Elman 0.1.0
 
@@ -79,6 +98,35 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
     if settings.vectors is not None and (first != TextReader.kind or len(kinds) > 1):
         raise ArgumentError(f"vectors needs texts, got {', '.join(kinds)}")
     return kinds
+
+
+def check_kinds(settings: InputSettings, kinds: list[str]) -> None:
+    """Raise an ArgumentError for a setting that has no effect on inputs of these kinds.
+
+    Example:
+        >>> from elman.inputs.kinds import check_kinds
+        >>> from elman.inputs.settings import InputSettings
+        >>> check_kinds(InputSettings(frame_stride=2), ["recordings"])
+        Traceback (most recent call last):
+        elman.errors.ArgumentError: frame_stride has no effect on recordings, only on audio clips; \
+omit frame_stride, or set inputs=audio
+    """
+    for name in FUSION if len(kinds) == 1 else ():
+        if getattr(settings, name) != getattr(InputSettings, name):
+            raise ArgumentError(f"{name} has no effect on a single input; omit {name}")
+    found = [_parts(kind)[1] for kind in kinds]
+    noun = READERS[found[0]].noun
+    for field in fields(settings):
+        kind = OWNERS.get(field.name)
+        if (
+            kind is not None
+            and kind not in found
+            and getattr(settings, field.name) != field.default
+        ):
+            raise ArgumentError(
+                f"{field.name} has no effect on {noun}, only on {READERS[kind].noun}; omit "
+                f"{field.name}, or set inputs={kind}"
+            )
 
 
 def _guess(settings: InputSettings, given: Any, usual: str) -> list[str]:

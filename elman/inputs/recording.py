@@ -209,7 +209,7 @@ class Recorded(Input):
 
     reader: RecordingReader
     levels = LEVELS
-    use = ("model.predict([array])  # (T, channels)", "live = model.stream(); live.push([...])")
+    use, element = ("model.predict([array])  # (T, channels)",), "[...]"
     warning = (
         " If predictions affect people, such as patients or drivers, a person must decide: the "
         "model was tested only on the data above. It is not a medical device and not a safety "

@@ -183,6 +183,8 @@ class ImageSettings:
     in training; None for 0.1."""
     mirror: bool = False
     """Images: mirror half of the images in training."""
+    brightness: float = 0.0
+    """Images: largest random relative change of brightness and of contrast in training."""
 
     def check_images(self) -> None:
         """Raise an ArgumentError for values that cannot work."""
@@ -191,6 +193,8 @@ class ImageSettings:
             raise ArgumentError("image_height and image_width must be at most 4,096")
         if self.distort is not None and not 0 <= self.distort < 0.5:
             raise ArgumentError(f"distort must be in [0, 0.5), got {self.distort}")
+        if not 0 <= self.brightness < 1:
+            raise ArgumentError(f"brightness must be in [0, 1), got {self.brightness}")
 
 
 @dataclass(kw_only=True)

@@ -41,7 +41,7 @@ class SourceReader(TextReader):
     def checked(self, examples: Examples, name: str, target: TargetColumn) -> Examples:
         """Return the pairs of a source; raise a DataError if there are none."""
         if not examples.items:
-            raise DataError(f"{name}: has no pair of texts")
+            raise DataError(f"{name}: has no pair of texts that can be used; add at least one")
         return examples
 
     def given(self, data: Any, like: Input, target: TargetColumn) -> list[str]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from elman.errors import DataError
 from elman.optional import need
-from elman.read.files import reading, size_of
+from elman.read.files import AGAIN, RELATIVE, reading, size_of
 
 Floats = NDArray[np.float32]
 SUFFIXES = "wav wave flac ogg oga opus mp3 aif aiff aifc au snd caf w64 rf64 sph"
@@ -100,11 +100,11 @@ def open_file(path: Path, place: str, *, channel: int | None = None, size: int =
     """
     where = named(path, place)
     if not path.exists():
-        raise DataError(f"{where} does not exist")
+        raise DataError(f"{where} does not exist; {RELATIVE}")
     if path.is_dir():
-        raise DataError(f"{where} is a folder, expected an audio file")
+        raise DataError(f"{where} is a folder; give the path of an audio file in it")
     if not size_of(path):
-        raise DataError(f"{where} is an empty file, expected audio")
+        raise DataError(f"{where} is an empty file, expected audio; {AGAIN}")
     if path.suffix.lower() in FEATURES:
         shape = _features(path, place, size).shape
         return Clip(path.name, path, 0, 0, shape[0], width=shape[1])
@@ -125,12 +125,8 @@ def open_file(path: Path, place: str, *, channel: int | None = None, size: int =
             )
     _check_rate(header.samplerate, where)
     if header.frames < 1:
-        raise DataError(f"{where} has no audio, only a header")
-    if channel is not None and channel >= header.channels:
-        raise DataError(
-            f"{where} has no channel {channel} (counted from 0), its number "
-            f"of channels is {header.channels}"
-        )
+        raise DataError(f"{where} has no audio, only a header; {AGAIN}")
+    _check_channel(channel, header.channels, where)
     return Clip(path.name, path, header.samplerate, 0, header.frames, channel)
 
 
@@ -152,7 +148,7 @@ def open_array(
             f"an array {array.shape} of {array.dtype}"
         )
     if not array.size:
-        raise DataError(f"{place}: has no samples")
+        raise DataError(f"{place}: has no samples; give at least one, or remove the clip")
     if rate is None and array.ndim == 2:
         return Clip(place, array, 0, 0, len(array), width=array.shape[1])
     if rate is None:
@@ -169,9 +165,17 @@ def open_array(
         raise DataError(
             f"{place}: expected samples (N, channels), got {array.shape}; turn the array around"
         )
-    if array.ndim == 2 and channel is not None and channel >= array.shape[1]:
-        raise DataError(f"{place}: has {array.shape[1]} channels, so there is no channel {channel}")
+    _check_channel(channel, 1 if array.ndim == 1 else array.shape[1], place)
     return Clip(place, array, int(rate), 0, len(array), channel)
+
+
+def _check_channel(channel: int | None, count: int, place: str) -> None:
+    """Raise a DataError if there is no such channel."""
+    if channel is not None and channel >= count:
+        raise DataError(
+            f"{place} has no channel {channel}: its number of channels is {count}, counted from "
+            f"0; set channel={count - 1} for the last one, or leave it out for the mean of all"
+        )
 
 
 def _check_rate(rate: object, place: str) -> None:
@@ -179,7 +183,8 @@ def _check_rate(rate: object, place: str) -> None:
     known = isinstance(rate, int | float | np.integer | np.floating)
     if not (known and SLOWEST <= float(rate) < math.inf):  # type: ignore[arg-type]
         raise DataError(
-            f"{place} has a sample rate of {rate!r} Hz, at least {SLOWEST:,} are needed"
+            f"{place} has a sample rate of {rate!r} Hz, at least {SLOWEST:,} are needed; correct "
+            "the rate, or record again with a higher one"
         )
 
 
@@ -193,22 +198,34 @@ def cut_clip(clip: Clip, start: object, end: object, place: str) -> Clip:
     """Return the part of a clip from `start` to `end`, in seconds; None for its ends.
 
     Raises:
-        DataError: the times are not numbers, or not in the clip.
+        DataError: the times are not numbers, not in this order, or not in the clip.
     """
     whole = clip.seconds
-    times = [_seconds(start, 0.0, place, "start"), _seconds(end, whole, place, "end")]
+    times = [seconds_of(start, 0.0, place, "start"), seconds_of(end, whole, place, "end")]
     if times == [0.0, whole]:
         return clip
     if not clip.rate:
         raise DataError(f"{place}: start and end need audio, {clip.name} has features")
+    if times[1] != whole:
+        check_order(times[0], times[1], place)
     if not 0 <= times[0] < times[1] <= whole + 1e-3:
         raise DataError(
             f"{place}: start and end must be in 0..{whole:.3f} s, the duration of {clip.name}, got "
-            f"{times[0]:g} and {times[1]:g}"
+            f"{times[0]:g} and {times[1]:g}; correct them, or leave the end empty to read up to it"
         )
     first, last = (round(time * clip.rate) for time in times)
     part = clip.part(first, min(max(last, first + 1), len(clip)))
     return replace(part, name=f"{clip.name} [{times[0]:.2f}-{times[1]:.2f} s]")
+
+
+def check_order(start: float, end: float, place: str) -> None:
+    """Raise a DataError if an end, in seconds, is not after its start."""
+    if not start < end:
+        how = "before" if end < start else "at"
+        raise DataError(
+            f"{place}: the end ({end:g} s) is {how} the start ({start:g} s); exchange or correct "
+            "them"
+        )
 
 
 def read_blocks(clip: Clip, place: str) -> Iterator[Floats]:
@@ -222,16 +239,19 @@ def read_blocks(clip: Clip, place: str) -> Iterator[Floats]:
         mono = block[:, clip.channel or 0] if clip.channel is not None else block.mean(1)
         if not np.abs(mono).max(initial=0) < LOUDEST:  # also true for NaN
             bad = int(np.argmin(np.abs(mono) < LOUDEST))
+            remedy = "replace it by 0, or remove the clip"
+            if math.isfinite(mono[bad]):
+                remedy = "divide the samples by their full scale, such as 32768, or write integers"
             raise DataError(
                 f"{named(clip, place)} has a sample that is not a number in [-1, 1] "
-                f"({mono[bad]:g} at {(clip.first + read + bad) / clip.rate:.3f} s)"
+                f"({mono[bad]:g} at {(clip.first + read + bad) / clip.rate:.3f} s); {remedy}"
             )
         read += len(mono)
         yield np.ascontiguousarray(mono, dtype=np.float32)
     if read < len(clip):
         raise DataError(
             f"{named(clip, place)} is damaged: its header states {len(clip) / clip.rate:.2f} s, "
-            f"but only {read / clip.rate:.2f} s can be read"
+            f"but only {read / clip.rate:.2f} s can be read; {AGAIN}"
         )
 
 
@@ -247,7 +267,10 @@ def read_features(clip: Clip, place: str) -> Floats:
     found = np.asarray(array[clip.first : clip.last], dtype=np.float32)
     if not np.isfinite(found).all():
         frame = int(np.argmin(np.isfinite(found).all(1)))
-        raise DataError(f"{named(clip, place)} has a number that is not finite in frame {frame}")
+        raise DataError(
+            f"{named(clip, place)} has a number that is not finite in frame {frame}; replace it, "
+            "or remove the clip"
+        )
     return found
 
 
@@ -270,7 +293,7 @@ def _blocks(clip: Clip, place: str) -> Iterator[Floats]:
                 left -= len(block)
                 yield block
     except soundfile.LibsndfileError as error:
-        raise DataError(f"{named(clip, place)} is damaged ({_reason(error)})") from None
+        raise DataError(f"{named(clip, place)} is damaged ({_reason(error)}); {AGAIN}") from None
 
 
 def _scaled(samples: NDArray[Any]) -> Floats:
@@ -311,7 +334,7 @@ def _features(path: Path, place: str, size: int) -> NDArray[Any]:
     )
 
 
-def _seconds(value: object, default: float, place: str, column: str) -> float:
+def seconds_of(value: object, default: float, place: str, column: str) -> float:
     """Return the number of seconds of a cell; the default if it is empty."""
     if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
         return default

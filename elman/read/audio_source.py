@@ -10,19 +10,31 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
 
-from elman.errors import DataError
-from elman.read.audio import FEATURES, Clip, cut_clip, is_audio, open_array, open_file
+from elman.arguments import article
+from elman.errors import ArgumentError, DataError
+from elman.read.audio import (
+    FEATURES,
+    Clip,
+    check_order,
+    cut_clip,
+    is_audio,
+    open_array,
+    open_file,
+    seconds_of,
+)
 from elman.read.characters import Advance
 from elman.read.columns import Table
 from elman.read.file_source import FileLayout, FileSource, file_of_cell, names_files
 from elman.read.files import is_path
 from elman.read.rows import Row
 
+CLIP = "a path, an array or a pair (samples, rate)"
 TIMES = ("start", "end")  # columns of a manifest, in seconds
 Span = tuple[float, float, str]
 
@@ -141,9 +153,35 @@ def clip_of(cell: object, place: str, layout: AudioLayout, folder: Path) -> Clip
     rate: Any = layout.rate
     if is_pair(cell):
         cell, rate = cell
+    kind = type(cell).__name__
     if not isinstance(cell, np.ndarray | list | tuple) and not hasattr(cell, "__array__"):
-        raise DataError(f"{place}: expected a path or an array, got {type(cell).__name__}")
-    return open_array(np.asarray(cell), rate, place, channel=layout.channel)
+        raise DataError(f"{place}: expected {CLIP}, got {kind}")
+    try:
+        array = np.asarray(cell)
+    except ValueError as error:  # rows of different lengths
+        count = len(cell) if isinstance(cell, list | tuple) else "several"
+        raise DataError(
+            f"{place}: expected {CLIP}, got {article(kind)} of {count} values that are no array"
+        ) from error
+    return open_array(array, rate, place, channel=layout.channel)
+
+
+def check_several(given: object) -> None:
+    """Raise an ArgumentError for a single clip in place of a list of clips, also with targets."""
+    first = given[0] if isinstance(given, tuple) and len(given) == 2 else given
+    if is_single(given) or is_single(first):
+        raise ArgumentError(
+            "expected a list of clips, got one pair (samples, rate); write [(samples, rate)]"
+        )
+    if isinstance(first, np.ndarray) and first.ndim == 1 and first.dtype.kind in "fiu":
+        raise ArgumentError(
+            f"expected a list of clips, got one array {first.shape}; write [(samples, rate)]"
+        )
+
+
+def is_single(given: object) -> bool:
+    """Return whether data are one pair of samples and their rate, not a list of clips."""
+    return is_pair(given) and isinstance(given[1], Real)
 
 
 def is_pair(cell: object) -> TypeGuard[tuple[Any, Any] | list[Any]]:
@@ -159,6 +197,8 @@ def is_clips(given: object, column: str) -> bool:
 
     Only the first file of a folder or row of a table is looked at.
     """
+    if is_single(given):
+        return True
     if isinstance(given, list | tuple) and given and not is_path(given[0]):
         return isinstance(given[0], Clip) or is_pair(given[0])
     if is_path(given) and Path(given).suffix.lower() in FEATURES:
@@ -178,15 +218,13 @@ def _spans_of(table: Table, layout: AudioLayout) -> Callable[[Clip], list[Span]]
         if isinstance(values, DataError):
             raise values
         path, start, end, label = values
-        try:
-            first, last = float(str(start)), float(str(end))
-        except ValueError:
-            first, last = 0.0, -1.0
-        if not 0 <= first < last:
+        first, last = seconds_of(start, -1, place, "start"), seconds_of(end, -1, place, "end")
+        if min(first, last) < 0:
             raise DataError(
-                f"{place}: start and end must be seconds with 0 <= start < end, got {start!r} and "
-                f"{end!r}"
+                f"{place}: start and end must be seconds from 0 on, got {start!r} and {end!r}; "
+                "correct the row, or remove it"
             )
+        check_order(first, last, place)
         spans.setdefault((base / str(path)).resolve(), []).append((first, last, str(label)))
 
     def inside(clip: Clip) -> list[Span]:

@@ -16,6 +16,7 @@ names; it becomes NaN.  In a column of names, NA is a name.  Infinity is an erro
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,7 +53,7 @@ from elman.read.files import files_below, is_path, kind_of, path_of
 from elman.read.frames import WORDS, is_frame, read_frame
 from elman.read.rows import Rejects, Row, Rows
 from elman.read.stamps import Parsed
-from elman.read.tables import TABLES, USUAL, listed, no_column
+from elman.read.tables import TABLES, USUAL, no_column
 from elman.read.text import table_head
 
 BLOCK = 1 << 16  # rows that are converted to arrays at a time
@@ -110,6 +111,16 @@ class _Blocks:
         self.words: dict[str, dict[Any, int]] = {name: {} for name in kinds}
         self.given: dict[str, dict[str, Any]] = {}
         self.ordinals: list[NDArray[np.int64]] = []
+
+
+def check_rows(given: object, *, encoding: str = "utf-8", delimiter: str | None = None) -> None:
+    """Raise a DataError if data are the file of a table that has only a header."""
+    # Path.is_file raises for a name that is too long.
+    if not is_path(given) or not os.path.isfile(given) or kind_of(Path(given)) not in TABLES:  # noqa: PTH113
+        return
+    table = Table(given, encoding=encoding, lenient=True, dialect=Dialect(delimiter))
+    if next(iter(table.rows(table.names[:1]).read()), None) is None:
+        raise DataError(f"{given}: has a header, but no rows; add a row for each example")
 
 
 def column_of(source: Any, name: str) -> Any:
@@ -194,10 +205,8 @@ class Table:
                 raise ArgumentError(f"column {name!r} is named for two different purposes")
             if name not in present:
                 where = f"{self.file}: " if self.file else ""
-                if self.file and not self.typed:
-                    raise ArgumentError(no_column(name, names, self.names, where))
-                shown = listed(self.names)
-                raise ArgumentError(f"{where}no column {name!r}; its columns: {shown}")
+                wanted = names if self.file and not self.typed else self.names
+                raise no_column(ArgumentError, name, wanted, self.names, where)
         if self.file is not None:
             mark = self.dialect.delimiter
             return Rows(
@@ -237,7 +246,7 @@ class Table:
                 blocks.decimal = self._find_decimal(kinds, block)
             self._add(blocks, numbers, places, block, rejects)
         if not sum(map(len, blocks.ordinals)):
-            raise DataError(f"{rows.name}: has no row that can be used")
+            raise DataError(f"{rows.name}: has no row that can be used; add at least one")
         ordinals = np.concatenate(blocks.ordinals)
         found = Columns({}, ordinals, rows, self.dialect, blocks.decimal or ".")
         bad: dict[int, str] = {}

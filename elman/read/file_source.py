@@ -126,7 +126,7 @@ class FileSource(ABC):
 
     def _find(self, path: Path, *, labelled: bool) -> tuple[Path, ...]:
         """Return the files below a folder, or the file itself."""
-        files = files_below(path)
+        files = files_below(path, f"{self.formats} files")
         found = tuple(file for file in files if self.is_file(file))
         if not found:
             raise DataError(

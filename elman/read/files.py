@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
 
+# Remedies in messages about files of audio and images.
+AGAIN = "copy it again, or remove it from the data"
+RELATIVE = "relative paths in a table begin at its folder"
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
     """Turn errors while reading a file into a `DataError` with its name."""
@@ -63,10 +68,11 @@ def is_path(source: object) -> TypeIs[str | Path]:
     return isinstance(source, str | os.PathLike)
 
 
-def files_below(path: str | Path) -> tuple[Path, ...]:
+def files_below(path: str | Path, kinds: str = "files with data") -> tuple[Path, ...]:
     """Return the file itself, or all files below a folder except hidden ones, sorted by path.
 
-    Raises `DataError` for a path that does not exist or a folder without files.
+    Raises `DataError` for a path that does not exist or a folder without files; the message says
+    that files of these kinds are expected.
 
     Example:
         >>> import tempfile
@@ -100,7 +106,7 @@ def files_below(path: str | Path) -> tuple[Path, ...]:
             folders[:] = [name for name in folders if not name.startswith(".")]
             found += [Path(folder, name) for name in names if not name.startswith(".")]
     if not found:
-        raise DataError(f"{root}: a folder without files; expected one or more text files")
+        raise DataError(f"{root}: a folder without files; expected one or more {kinds}")
     for file in found:
         size_of(file)
     return tuple(sorted(found, key=Path.as_posix))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from elman.errors import DataError
 from elman.read.file_source import FileSource, file_of_cell, names_files
-from elman.read.images import Picture, is_image, open_picture, open_pixels
+from elman.read.images import Picture, is_image, open_image, open_picture, open_pixels
 
 
 class ImageSource(FileSource):
@@ -49,9 +49,8 @@ class ImageSource(FileSource):
     def key(self, item: Picture) -> tuple[str, tuple[Path, ...]]:
         """Return the name of an image, and its files."""
         source = item.source
-        if isinstance(source, np.ndarray):
-            return item.name, ()
-        return item.name, (source,) if isinstance(source, Path) else source
+        files = (source,) if isinstance(source, Path) else source
+        return item.name, files if isinstance(files, tuple) else ()
 
 
 def picture_of(cell: object, place: str, column: str, folder: Path) -> Picture:
@@ -72,7 +71,7 @@ def picture_of(cell: object, place: str, column: str, folder: Path) -> Picture:
     if file is not None:
         return open_picture(file, place)
     if isinstance(cell, Image.Image):
-        cell = np.asarray(cell.convert("RGBA" if cell.has_transparency_data else "RGB"))
+        return open_image(cell, place)
     if not isinstance(cell, np.ndarray | list | tuple) and not hasattr(cell, "__array__"):
         raise DataError(f"{place}: expected a path or pixels, got {type(cell).__name__}")
     return open_pixels(_array(cell, place), place)

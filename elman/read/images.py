@@ -7,8 +7,14 @@
     arrays                          (H, W) or (H, W, C) with 1, 3 or 4 channels, or a series
                                     (N, H, W) or (N, H, W, C)
 
-Integers are in 0..255 (of 16 bits in 0..65,535).  Only the header of a file is read until its
-pixels are needed.  Transparent pixels become white.
+The type of the pixels decides their scale, never their values:
+
+    uint16, files of 16 bits        0..65,535, divided by 257
+    all other integers              0..255
+    true and false                  255 and 0
+    fractions                       unchanged, see `Picture.largest`
+
+Only the header of a file is read until its pixels are needed.  Transparent pixels become white.
 
 Shape legend: N images of a series, H rows, W columns, C channels.
 """
@@ -18,7 +24,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +33,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from elman.errors import DataError
-from elman.read.files import files_below, reading, size_of
+from elman.read.files import AGAIN, RELATIVE, files_below, reading, size_of
 
 SUFFIXES = "png jpg jpeg jpe jfif gif bmp webp tif tiff ppm pgm pbm pnm apng tga avif"
 PICTURES = {f".{suffix}" for suffix in SUFFIXES.split()}
+HIGH = 257  # factor from 8 to 16 bits
 MOST_PIXELS = 100_000_000  # of one image, which needs 400 MB while it is read
 TURNED = (5, 6, 7, 8)  # values of the EXIF tag that exchange rows and columns
 ORIENTATION = 0x0112
@@ -43,32 +50,32 @@ class Picture:
 
     Attributes:
         name: name for reports.
-        source: a file, the files of a series, or an array (N, H, W, C).
+        place: where it was read, for messages.
+        source: a file, the files of a series, an image of Pillow, or an array (N, H, W, C).
         height, width: H and W of the first image.
         grey: whether the first image has no colours.
         count: N.
         series: whether it is a series, which can have one image.
+        largest: largest of its fractions, whose range the training data determine; None for
+            integers.
     """
 
     name: str
-    source: Path | tuple[Path, ...] | NDArray[Any]
+    place: str
+    source: Path | tuple[Path, ...] | Image.Image | NDArray[Any]
     height: int
     width: int
     grey: bool
     count: int = 1
     series: bool = False
-
-    @property
-    def is_float(self) -> bool:
-        """Whether it is an array of fractions, whose range the training data determine."""
-        return isinstance(self.source, np.ndarray) and self.source.dtype.kind == "f"
+    largest: float | None = None
 
     @property
     def label(self) -> str:
         """The path of the file or the folder, or the name of the array."""
-        if isinstance(self.source, np.ndarray):
-            return self.name
-        return str(self.source if isinstance(self.source, Path) else self.source[0].parent)
+        if isinstance(self.source, tuple):
+            return str(self.source[0].parent)
+        return str(self.source) if isinstance(self.source, Path) else self.name
 
     def __len__(self) -> int:
         return self.count
@@ -95,22 +102,37 @@ def open_picture(path: Path, place: str) -> Picture:
     if path.is_dir():
         files = tuple(file for file in files_below(path) if is_image(file))
         if not files:
-            raise DataError(f"{_named(path, place)} is a folder without images")
+            raise DataError(
+                f"{_named(path, place)} is a folder without images; give a file, or a folder with "
+                "the images of a series"
+            )
         first = open_picture(files[0], place)
-        return Picture(path.name, files, first.height, first.width, first.grey, len(files), True)
+        return replace(first, name=path.name, source=files, count=len(files), series=True)
     if path.suffix.lower() == ".npy":
-        with reading(path):
-            try:
-                return open_pixels(np.load(path, allow_pickle=False), place, name=path.name)
-            except ValueError as error:
-                raise DataError(f"{_named(path, place)} is not an array ({error})") from None
+        return replace(open_pixels(_stored(path, place), place, name=path.name), source=path)
     with _opened(path, place) as image:
-        height, width = image.height, image.width
-        if image.getexif().get(ORIENTATION) in TURNED:
-            height, width = width, height
-        count = int(getattr(image, "n_frames", 1))
-        grey = image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
-    return Picture(path.name, path, height, width, grey, count, count > 1)
+        if image.mode == "F":
+            pages = [np.asarray(page) for page in ImageSequence.Iterator(image)]
+            whole = np.stack(pages) if len(pages) > 1 else pages[0]
+            return replace(open_pixels(whole, place, name=path.name), source=path)
+        found, count = _of_header(image, path.name, place), int(getattr(image, "n_frames", 1))
+    return replace(found, source=path, count=count, series=count > 1)
+
+
+def open_image(image: Image.Image, place: str) -> Picture:
+    """Return an image of Pillow; of an animated one, the current image."""
+    if image.mode == "F":
+        return open_pixels(np.asarray(image), place)
+    return _of_header(image, place, place)
+
+
+def _of_header(image: Image.Image, name: str, place: str) -> Picture:
+    """Return an image of integers, of which only the header is read."""
+    height, width = image.height, image.width
+    if image.getexif().get(ORIENTATION) in TURNED:
+        height, width = width, height
+    grey = image.mode in ("1", "L", "LA") or image.mode.startswith("I")
+    return Picture(name, place, image, height, width, grey)
 
 
 def open_pixels(given: Any, place: str, *, name: str = "") -> Picture:
@@ -132,39 +154,52 @@ def open_pixels(given: Any, place: str, *, name: str = "") -> Picture:
     if array.ndim != 4 or array.shape[-1] not in COLOURS:
         raise DataError(f"{place}: {expected}, got {np.shape(given)}")
     if not array.size:
-        raise DataError(f"{place}: has no pixels, got {np.shape(given)}")
+        raise DataError(f"{place}: has no pixels, got {np.shape(given)}; remove the image")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise DataError(f"{place}: has a pixel that is not a finite number")
-    if array.dtype.kind in "iu" and (array.min() < 0 or array.max() > 65_535):
         raise DataError(
-            f"{place}: integers of pixels must be in 0..255, or 0..65,535 of 16 bits, got "
-            f"{array.min()}..{array.max()}"
+            f"{place}: has a pixel that is not a finite number; replace it, or remove the image"
+        )
+    least, largest = array.min(), array.max()
+    if array.dtype.kind in "iu" and array.dtype != np.uint16 and (least < 0 or largest > 255):
+        raise DataError(
+            f"{place}: pixels of type {array.dtype} must be in 0..255, got {least}..{largest}; "
+            "convert pixels of 16 bits to uint16, and others to fractions in 0..1"
+        )
+    fractions, transparent = array.dtype.kind == "f", array.shape[-1] == 4
+    if fractions and transparent and (least < 0 or largest > 1):
+        raise DataError(
+            f"{place}: fractions with a fourth channel, the opacity, must be in 0..1, got "
+            f"{least:g}..{largest:g}; divide them, or give uint8"
         )
     count, height, width, channels = array.shape
-    return Picture(name or place, array, height, width, channels == 1, count, series)
+    top = float(largest) if fractions else None
+    return Picture(name or place, place, array, height, width, channels == 1, count, series, top)
 
 
-def read_pixels(
-    picture: Picture, place: str, *, grey: bool, size: tuple[int, int]
-) -> Iterator[Any]:
+def read_pixels(picture: Picture, *, grey: bool, size: tuple[int, int]) -> Iterator[Any]:
     """Yield the pixels (h, w, C) of each image of a series, scaled to a size.
 
     Args:
         picture: the image or the series.
-        place: where it was read, for messages.
         grey: whether C is 1 instead of 3.
         size: rows h and columns w.
 
     Returns:
-        Arrays of uint8; of float32 for an array of fractions.
+        Arrays of uint8; of float32 for fractions and integers of 16 bits.
 
     Raises:
         DataError: a file is damaged or has become another one.
     """
-    source = picture.source
+    source, place = picture.source, picture.place
+    if isinstance(source, Path) and source.suffix.lower() == ".npy":
+        source = open_pixels(_stored(source, place), place).source
     if isinstance(source, np.ndarray):
         for pixels in source:
             yield _resized(_coloured(pixels, grey=grey), size)
+        return
+    if isinstance(source, Image.Image):
+        whole = ImageOps.exif_transpose(source)
+        yield _resized(_coloured(_pixels_of(whole, place), grey=grey), size)
         return
     for file in (source,) if isinstance(source, Path) else source:
         with _opened(file, place) as image:
@@ -172,7 +207,17 @@ def read_pixels(
             frames = ImageSequence.Iterator(image) if picture.count > 1 else [image]
             for frame in frames if isinstance(source, Path) else [image]:
                 whole = ImageOps.exif_transpose(frame)
-                yield _resized(_coloured(_eight_bits(whole), grey=grey), size)
+                yield _resized(_coloured(_pixels_of(whole, place), grey=grey), size)
+
+
+def _stored(path: Path, place: str) -> NDArray[Any]:
+    """Return the array of a .npy file, mapped into memory."""
+    with reading(path):
+        try:
+            found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        except ValueError as error:
+            raise DataError(f"{_named(path, place)} is not an array ({error})") from None
+    return found
 
 
 @contextmanager
@@ -180,9 +225,9 @@ def _opened(path: Path, place: str) -> Iterator[Image.Image]:
     """Open a file with Pillow, whose errors and warnings become a DataError."""
     named = _named(path, place)
     if not path.exists():
-        raise DataError(f"{named} does not exist")
+        raise DataError(f"{named} does not exist; {RELATIVE}")
     if not size_of(path):
-        raise DataError(f"{named} is an empty file")
+        raise DataError(f"{named} is an empty file, expected an image; {AGAIN}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -193,25 +238,30 @@ def _opened(path: Path, place: str) -> Iterator[Image.Image]:
     except Image.DecompressionBombError:
         raise DataError(f"{named} has more than {MOST_PIXELS:,} pixels; make it smaller") from None
     except UnidentifiedImageError:
-        raise DataError(f"{named} is not an image that can be read") from None
+        raise DataError(
+            f"{named} is not an image that can be read; convert it to PNG, or remove it from the "
+            "data"
+        ) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(f"{named} is damaged ({error})") from None
+        raise DataError(f"{named} is damaged ({error}); {AGAIN}") from None
 
 
 def _named(path: Path, place: str) -> str:
     return place if place == str(path) else f"{place}: {path}"
 
 
-def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
+def _pixels_of(image: Image.Image, place: str) -> NDArray[Any]:
     """Return the pixels (H, W, C) of an image, with white where it is transparent."""
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        wide = np.asarray(image).astype(np.float64)
-        if image.mode == "F" and wide.max(initial=0) <= 1:
-            wide = wide * 255
-        elif wide.max(initial=0) > 255:
-            wide = wide / 257
-        found: NDArray[np.uint8] = wide.clip(0, 255).round().astype(np.uint8)[..., None]
-        return found
+    if image.mode == "F":
+        return np.asarray(image)[..., None]
+    if image.mode.startswith("I"):
+        wide = np.asarray(image)
+        if wide.min(initial=0) < 0 or wide.max(initial=0) > 65_535:
+            raise DataError(
+                f"{place}: has integers of 32 bits in {wide.min()}..{wide.max()}, expected at most "
+                "16 bits; convert it"
+            )
+        return wide.astype(np.uint16)[..., None]
     if image.has_transparency_data:
         above = image.convert("RGBA")
         image = Image.new("RGBA", above.size, "white")
@@ -221,16 +271,28 @@ def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
     return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
+def full_scale(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return integers in 0..255, by their type, as uint8 or float32; fractions unchanged.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.read.images import full_scale
+        >>> full_scale(np.array([257, 65535], dtype=np.uint16)).tolist()
+        [1.0, 255.0]
+    """
+    if pixels.dtype.kind == "b":
+        return pixels.astype(np.uint8) * 255
+    if pixels.dtype == np.uint16:
+        return pixels.astype(np.float32) / HIGH
+    return pixels.astype(np.float32 if pixels.dtype.kind == "f" else np.uint8, copy=False)
+
+
 def _coloured(pixels: NDArray[Any], *, grey: bool) -> NDArray[Any]:
     """Return pixels (H, W, 1) or (H, W, 3), as uint8 or float32."""
-    if pixels.dtype.kind == "b":
-        pixels = pixels.astype(np.uint8) * 255
-    elif pixels.dtype.kind in "iu" and pixels.dtype != np.uint8:
-        high = pixels.dtype.itemsize == 2 and pixels.max(initial=0) > 255
-        pixels = (pixels // 257 if high else pixels.clip(0, 255)).astype(np.uint8)
-    whole = pixels.astype(np.float32)
+    top = 1.0 if pixels.dtype.kind == "f" else 255.0
+    pixels = full_scale(pixels)
+    whole = pixels.astype(np.float32, copy=False)
     if pixels.shape[2] == 4:
-        top = 255.0 if pixels.dtype == np.uint8 else max(1.0, float(whole.max(initial=0)))
         share = whole[..., 3:] / top
         whole = whole[..., :3] * share + top * (1 - share)
     if grey and whole.shape[2] > 1:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from elman.arguments import article
 from elman.errors import ArgumentError, DataError
 from elman.read.convert import scalar_of
 from elman.read.dialect import Dialect, is_code, is_none, named_like
@@ -75,8 +76,8 @@ def _label(value: object, place: str, column: str, *, written: bool) -> Label:
         raise DataError(f"{place}: column {column!r} is empty, expected a label; fill or drop it")
     if isinstance(value, list | dict | tuple | set | frozenset | np.ndarray):
         raise DataError(
-            f"{place}: column {column!r} is a {type(value).__name__}, expected a label; for any "
-            "number of labels set several=True"
+            f"{place}: column {column!r} is {article(type(value).__name__)}, expected a label; for "
+            "any number of labels set several=True"
         )
     # Other values, such as members of an Enum, cannot be restored from a saved model.  They become
     # text at once, so that a model predicts the same labels before and after it is saved.

@@ -84,7 +84,7 @@ class RecordingSource:
             return
         if is_path(source) and Path(source).is_dir():
             self.root = Path(source)
-            self.tables = [self._open(file) for file in files_below(source)]
+            self.tables = [self._open(file) for file in files_below(source, "tables")]
             self.name = self.root.resolve().name
         else:
             self.tables = [self._open(source)]

@@ -151,7 +151,8 @@ class Rows:
                 f"{first}: is a folder, expected a table, or two text files with equal numbers of "
                 "lines"
             )
-        files = files_below(first)
+        where = f"in a folder for each {self.columns[-1]}"
+        files = files_below(first, f"files of text, audio or images, {where}")
         flat = next((f for f in files if len(f.relative_to(first).parts) != 2), None)
         if flat is not None:
             raise DataError(

@@ -134,10 +134,16 @@ def _span(
     moments = None
     if bounds:
         moments = parse_seconds(single((row[START], row[END]))[0], layout.ds_format)
-        if moments.bad or not moments.values[0] < moments.values[1]:
+        if moments.bad:
             raise DataError(
-                f"{place}: expected {START} before {END}, dates or seconds, got "
-                f"{row[START]!r} and {row[END]!r}"
+                f"{place}: {START} and {END} must be dates or seconds, got {row[START]!r} and "
+                f"{row[END]!r}"
+            )
+        if not moments.values[0] < moments.values[1]:
+            how = "before" if moments.values[1] < moments.values[0] else "at"
+            raise DataError(
+                f"{place}: the end ({row[END]}) is {how} the start ({row[START]}); exchange or "
+                "correct them"
             )
     fixed = {name: row[name] for name in static}
     label = row.get(layout.label)

@@ -20,8 +20,9 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
-from elman.errors import ArgumentError, DataError
+from elman.errors import ArgumentError, DataError, ElmanError
 from elman.optional import need
 from elman.read.dialect import HEADER, SAMPLED, find_delimiter
 from elman.read.files import size_of
@@ -31,6 +32,7 @@ USUAL = {".csv": ",", ".tsv": "\t"}  # delimiters
 HEAD = 1 << 20  # approximate number of characters from which a delimiter is detected
 LISTED, CUT = 20, 40  # columns in a message, and characters of one
 
+Error = TypeVar("Error", bound=ElmanError)
 Values = Iterator[tuple[int, "tuple[object, ...] | DataError"]]
 
 
@@ -186,22 +188,23 @@ def _begin(rows: Iterator[str], usual: str, wanted: str | None) -> tuple[Iterato
     return chain(head, rows), find_delimiter(head, usual, wanted), 1
 
 
-def no_column(column: str, wanted: Sequence[str], there: Sequence[str], where: str) -> str:
-    """Return the message for a column that does not exist; `where` begins it."""
+def no_column(
+    kind: type[Error], column: str, wanted: Sequence[str], there: Sequence[str], where: str
+) -> Error:
+    """Return the error for a column that does not exist; `where` begins its message."""
     text = f"{where}no column {column!r}; its columns: {listed(list(there))}"
     found = re.search(rf"(\W){re.escape(column)}|{re.escape(column)}(\W)", there[0])
     if len(there) == 1 and found:
         mark = found[1] or found[2]
-        return f"{text}; if {mark!r} is between its fields, set delimiter"
-    if not set(wanted) & set(there):
+        text += f"; if {mark!r} is between its fields, set delimiter"
+    elif not set(wanted) & set(there):
         header = "with their names"
         if len(wanted) == len(there):
             header = f"such as {','.join(wanted)}"
-        text += (
-            "; name other columns by their flags, or, if the file has no header, add a first line "
-            f"{header}"
-        )
-    return text
+        text += f"; if the file has no header, add a first line {header}"
+    error = kind(text)
+    error.column = column
+    return error
 
 
 def _choose(columns: Sequence[str] | None, there: Iterable[str], where: str | Path) -> list[str]:
@@ -212,7 +215,7 @@ def _choose(columns: Sequence[str] | None, there: Iterable[str], where: str | Pa
         )
     for column in columns:
         if column not in there:
-            raise DataError(no_column(column, columns, list(there), f"{where}: "))
+            raise no_column(DataError, column, columns, list(there), f"{where}: ")
     return list(columns)
 
 

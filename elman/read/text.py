@@ -88,7 +88,7 @@ class TextSource:
             raise ArgumentError(f"document must be file, line or paragraph, got {document!r}")
         codec_of(encoding)
         if is_path(path):
-            self.files = files_below(path)
+            self.files = files_below(path, "text files")
             self.name = Path(path).name or Path(path).resolve().name
             self.total_bytes = sum(size_of(file) for file in self.files)
         else:

@@ -40,10 +40,16 @@ def counted(count: int, unit: str) -> str:
 
     Example:
         >>> from elman.report.terminal import counted
-        >>> counted(1, "rows"), counted(1200, "rows")
-        ('1 row', '1,200 rows')
+        >>> counted(1, "rows"), counted(1200, "rows"), counted(1, "series")
+        ('1 row', '1,200 rows', '1 series')
     """
-    return f"{count:,} {unit.removesuffix('s') if count == 1 else unit}"
+    single = count == 1 and not unit.endswith("series")
+    return f"{count:,} {unit.removesuffix('s') if single else unit}"
+
+
+def are(count: int) -> str:
+    """Return the verb after a count."""
+    return "is" if count == 1 else "are"
 
 
 @contextmanager

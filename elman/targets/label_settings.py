@@ -44,9 +44,9 @@ class LabelSettings(InputSettings):
     """Share of each class that is held out if no validation data are given."""
     keywords: tuple[str, ...] = ()
     """Audio: labels that are spotted in running sound, such as wake words."""
-    false_alarms_per_hour: float = 1.0
+    false_alarms_per_hour: float | None = None
     """Audio: largest number of false alarms in an hour of validation data at the threshold that is
-    chosen for the keywords."""
+    chosen for the keywords; None for 1."""
 
     def check(self) -> None:
         """Raise an ArgumentError for settings that cannot work."""
@@ -71,7 +71,7 @@ class LabelSettings(InputSettings):
             raise ArgumentError("separator must not be empty")
         if len(set(self.keywords)) < len(self.keywords):
             raise ArgumentError(f"keywords must be different, got {', '.join(self.keywords)}")
-        if not 0 <= self.false_alarms_per_hour < float("inf"):
+        if not 0 <= (self.false_alarms_per_hour or 0) < float("inf"):
             raise ArgumentError(
                 f"false_alarms_per_hour must be at least 0, got {self.false_alarms_per_hour}"
             )

@@ -52,6 +52,7 @@ from elman.targets.target import (
     Prepared,
     Target,
     cut_windows,
+    held_out_note,
     part_of,
     states_of,
     unknown_targets,
@@ -139,9 +140,7 @@ class Labels(Target[SequenceModel]):
         train, held = hold_out_labels(examples.targets, share, seed=seed, groups=groups)
         if groups is not None:
             notes.append("spans overlap, so all spans of a recording are held out together")
-        notes.append(
-            f"{len(held):,} {reader.noun}, {share:.0%} of each class, are held out for validation"
-        )
+        notes.append(held_out_note(len(held), reader.noun, f"{share:.0%} of each class"))
         return examples.select(train), examples.select(held)
 
     def described(self) -> dict[str, Any]:

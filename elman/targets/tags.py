@@ -28,6 +28,7 @@ from elman.read.sentences import words_of
 from elman.read.split import hold_out_rows
 from elman.report.events import score_events
 from elman.report.spans import has_spans, score_spans
+from elman.report.terminal import are
 from elman.targets.tag_settings import TagSettings
 from elman.targets.target import (
     HELD_OUT,
@@ -100,7 +101,8 @@ class Tags(Target[SequenceModel]):
         cut = [reader.cut(one, 0, len(one)) for one in examples.items[:1]] != [None]
         if int(count * share) or not cut:
             train, held = hold_out_rows(count, share, seed=self.settings.seed, unit=reader.noun)
-            notes.append(f"{len(held):,} of {count:,} {reader.noun} are held out for validation")
+            some = f"{len(held):,} of {count:,} {reader.noun} {are(len(held))}"
+            notes.append(f"{some} held out for validation")
             return examples.select(train), examples.select(held)
         lengths = list(map(len, examples.items))
         cuts = [length - int(length * share) for length in lengths]

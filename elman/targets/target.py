@@ -27,6 +27,7 @@ from elman.padded import Joint, Padded
 from elman.read.examples import Examples
 from elman.read.rows import Rejects
 from elman.read.split import some_of
+from elman.report.terminal import are, counted
 from elman.seq2seq import Seq2Seq
 from elman.train.chunks import ExampleBatches
 
@@ -196,6 +197,17 @@ class Target(ABC, Generic[Network]):
 
 
 AnyTarget = Target[SequenceModel] | Target[Seq2Seq]
+
+
+def held_out_note(count: int, unit: str, share: str) -> str:
+    """Return the note about examples that are held out.
+
+    Example:
+        >>> from elman.targets.target import held_out_note
+        >>> held_out_note(1, "audio clips", "10%")
+        '1 audio clip, 10%, is held out for validation'
+    """
+    return f"{counted(count, unit)}, {share}, {are(count)} held out for validation"
 
 
 def cut_windows(

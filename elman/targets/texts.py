@@ -32,7 +32,7 @@ from elman.read.split import hold_out_rows
 from elman.report.overlap import missing_scores, score_each, score_texts
 from elman.seq2seq import NOTHING, Place, Seq2Seq
 from elman.seq2seq.write import write_best, write_random
-from elman.targets.target import HELD_OUT, Prepared, Target
+from elman.targets.target import HELD_OUT, Prepared, Target, held_out_note
 from elman.targets.text_settings import TranslatorSettings
 from elman.train.evaluate import evaluate
 
@@ -107,7 +107,7 @@ class Texts(Target[Seq2Seq]):
         rows = [number.setdefault(group, len(number)) for group in groups]
         unit = "pairs" if len(number) == len(rows) else reader.noun
         train, held = hold_out_rows(len(number), share, seed=self.settings.seed, unit=unit)
-        notes.append(f"{len(held):,} {unit}, {share:.0%}, are held out for validation")
+        notes.append(held_out_note(len(held), unit, f"{share:.0%}"))
         first, second = (np.flatnonzero(np.isin(rows, part)).tolist() for part in (train, held))
         return examples.select(first), examples.select(second)
 

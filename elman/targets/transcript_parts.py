@@ -17,6 +17,8 @@ def transcribe_parts(
     target: Transcripts,
     decode: Callable[[Sequence[Any]], list[list[Hypothesis]]],
     parts: Iterable[Part],
+    *,
+    spaced: bool = False,
 ) -> list[list[Transcript]]:
     """Return the best transcripts of each item, joined from those of its parts.
 
@@ -24,8 +26,9 @@ def transcribe_parts(
         target: the transcripts of the model.
         decode: returns the best hypotheses of each part.
         parts: the parts of all items, in their order.
+        spaced: whether a space separates the parts even if the model writes no spaces.
     """
-    separator = " " if any(" " in piece for piece in target.pieces) else ""
+    separator = " " if spaced or any(" " in piece for piece in target.pieces) else ""
     found: list[list[Transcript]] = []
     for group in _groups(parts):
         best = decode([part for _, _, part in group])

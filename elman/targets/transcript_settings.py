@@ -60,8 +60,9 @@ class TranscriberSettings(InputSettings):
     """Transducer: units that join a frame and the previous tokens."""
     context: int | None = None
     """Transducer: number of previous tokens that are read; None for all, by a recurrence."""
-    ctc_weight: float = 0.3
-    """Transducer: weight of a CTC loss that is added in training, which helps it to begin."""
+    ctc_weight: float | None = None
+    """Transducer: weight of a CTC loss that is added in training, which helps it to begin; None for
+    0.3."""
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:
@@ -86,5 +87,5 @@ class TranscriberSettings(InputSettings):
             raise ArgumentError(
                 "context is the number of tokens that a transducer reads; set decoder=transducer"
             )
-        if not 0 <= self.ctc_weight < 1:
+        if not 0 <= (self.ctc_weight or 0) < 1:
             raise ArgumentError(f"ctc_weight must be in [0, 1), got {self.ctc_weight}")

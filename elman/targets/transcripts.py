@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elman.decode.align import needed_frames
 from elman.decode.ctc import LOWEST, CtcSearch, greedy_ctc
 from elman.decode.hypotheses import Hypothesis, SpeechSearch
 from elman.decode.scorers import Scorer
@@ -44,8 +45,9 @@ from elman.read.examples import Examples
 from elman.read.rows import text_of
 from elman.read.split import hold_out_rows, some_of
 from elman.report.confidence import Calibration
+from elman.report.terminal import counted
 from elman.report.transcripts import missing_scores, score_transcripts
-from elman.targets.target import HELD_OUT, Prepared, Target, states_of
+from elman.targets.target import HELD_OUT, Prepared, Target, held_out_note, states_of
 from elman.targets.transcript_scores import Judged
 from elman.targets.transcript_settings import TranscriberSettings
 from elman.train.evaluate import evaluate
@@ -106,7 +108,7 @@ class Transcripts(Target[SequenceModel]):
         given: object,  # noqa: ARG003
         settings: TranscriberSettings,
     ) -> Transcripts:
-        """Return transcripts without a vocabulary; `start` builds it without the held-out data."""
+        """Return transcripts without a vocabulary; `start` builds it."""
         return cls(settings)
 
     def hold_out(
@@ -115,7 +117,7 @@ class Transcripts(Target[SequenceModel]):
         """Hold out rows."""
         share, seed = self.settings.validation_fraction, self.settings.seed
         train, held = hold_out_rows(len(examples), share, seed=seed, unit=reader.noun)
-        notes.append(f"{len(held):,} {reader.noun}, {share:.0%}, are held out for validation")
+        notes.append(held_out_note(len(held), reader.noun, f"{share:.0%}"))
         return examples.select(train), examples.select(held)
 
     def start(self, train: Examples, input: Input) -> None:
@@ -187,7 +189,7 @@ class Transcripts(Target[SequenceModel]):
             predictor_size=s.predictor_size,
             joint_size=s.joint_size,
             context=s.context,
-            ctc_weight=s.ctc_weight,
+            ctc_weight=0.3 if s.ctc_weight is None else s.ctc_weight,
             dropout=s.dropout,
         )
 
@@ -204,16 +206,16 @@ class Transcripts(Target[SequenceModel]):
         """Return the clips whose transcripts fit into their steps; others are named in a note."""
         arrays, targets = self._pairs(input, examples)
         ctc = self.settings.decoder == "ctc"
-        spare = [
-            input.states(len(array)) // self._reduction - needed_steps(target, ctc=ctc)
+        spare = [  # a transducer finds all tokens in one step
+            input.states(len(array)) // self._reduction - (needed_frames(target) if ctc else 1)
             for array, target in zip(arrays, targets, strict=True)
         ]
         bad = [n for n, steps in enumerate(spare) if steps < 0]
         if bad:
             notes.append(
-                f"{len(bad):,} of the transcripts are longer than the steps of their clips and are "
-                f"not used for training: {some_of([examples.places[n] for n in bad])}; "
-                f"{self._more_steps} gives more steps"
+                "transcripts that are longer than the steps of their clips are not used for "
+                f"training: {some_of([examples.places[n] for n in bad])}; {self._more_steps} gives "
+                "more steps"
             )
         kept = [n for n, steps in enumerate(spare) if steps >= 0]
         if not kept:
@@ -243,8 +245,8 @@ class Transcripts(Target[SequenceModel]):
             steps = input.states(len(array))
             if steps < self._reduction:
                 raise DataError(
-                    f"{place}: the clip is too short: it has {steps} steps, but at least "
-                    f"{self._reduction} are needed with pyramid={self.settings.pyramid}"
+                    f"{place}: the clip is too short: it has {counted(steps, 'steps')}, but needs "
+                    f"at least {self._reduction} with pyramid={self.settings.pyramid}"
                 )
         return arrays, [np.array(one, dtype=np.int64) for one in numbers]
 
@@ -290,10 +292,9 @@ class Transcripts(Target[SequenceModel]):
         arrays = input.encode(items)
         found: list[list[Hypothesis]] = [[] for _ in arrays]
         search = search or SpeechSearch()
-        greedy = search.beam == 1 and scorer is None
         for rows, states in states_of(network, arrays, self.settings.batch_size):
             frames = Padded(self.frames(network, states.data), states.lengths)
-            if greedy:
+            if search.beam == 1 and scorer is None:
                 for n, one in zip(rows.tolist(), self._greedy(network, frames), strict=True):
                     found[n] = [one]
                 continue
@@ -345,9 +346,17 @@ class Transcripts(Target[SequenceModel]):
 
     # Scores.
 
-    def evaluate(self, network: SequenceModel, input: Input, examples: Examples) -> dict[str, Any]:
-        """Return the loss, and the errors of the transcripts of the usual search."""
-        found = self.hypotheses(network, input, examples.items)
+    def evaluate(
+        self,
+        network: SequenceModel,
+        input: Input,
+        examples: Examples,
+        *,
+        search: SpeechSearch | None = None,
+        scorer: Scorer[Any] | None = None,
+    ) -> dict[str, Any]:
+        """Return the loss, and the errors of the transcripts, by default of the usual search."""
+        found = self.hypotheses(network, input, examples.items, search=search, scorer=scorer)
         return self._scores(network, input, examples, [self.text(one[0]) for one in found])
 
     def _scores(
@@ -389,13 +398,3 @@ class Transcripts(Target[SequenceModel]):
             metrics["tables"] = judged.tables(name)
             metrics["samples"] = judged.samples(input, part.items)
         return metrics
-
-
-def needed_steps(tokens: NDArray[np.int64], *, ctc: bool) -> int:
-    """Return the least number of steps in which tokens (U) can be found.
-
-    CTC needs a step for each token, and a blank between equal ones; a transducer needs one step.
-    """
-    if not ctc:
-        return min(1, len(tokens))
-    return len(tokens) + int((tokens[1:] == tokens[:-1]).sum())

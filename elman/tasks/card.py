@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from html import escape
+from typing import Any
 
+from elman.errors import ArgumentError
+from elman.inputs.input import Input
 from elman.report.terminal import one_line
 from elman.report.verdict import baselines_of, conclude
 from elman.tasks.folder import Model
@@ -73,6 +77,18 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def lines_of_use(model: Any, learned: Input) -> list[str]:
+    """Return the lines of Python for `model_card` that work for a model of this input."""
+    lines = list(learned.use)
+    if learned.element:
+        with suppress(ArgumentError):  # such as a model that reads in both directions
+            model.stream()
+            lines.append(f"live = model.stream(); live.push({learned.element})")
+    if getattr(model, "keywords", ()):
+        lines.append(f"live = model.spot(); live.push({learned.element})  # key words")
+    return lines
 
 
 def quoted(text: str) -> str:

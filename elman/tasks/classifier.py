@@ -376,7 +376,7 @@ class Classifier(LabelSettings, ExampleTask):
     def card(self, name: str) -> str:
         """Return the model card."""
         from elman.report.verdict import name_of
-        from elman.tasks.card import model_card, quoted
+        from elman.tasks.card import lines_of_use, model_card, quoted
 
         learned, labels = self.input_, [str(label) for label in self.classes]
         shown = ", ".join(labels[:20])
@@ -393,7 +393,7 @@ class Classifier(LabelSettings, ExampleTask):
                 "AUROC": ("AUC", "{:.3f}"),
                 precision: ("AUPRC", "{:.3f}"),
             },
-            use=learned.use,
+            use=lines_of_use(self, learned),
             end=f"Expect useful predictions only for {learned.reader.noun} like the training data."
             f"{learned.warning}",
         )

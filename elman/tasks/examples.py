@@ -9,7 +9,7 @@ settings and its methods for prediction.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -115,12 +115,14 @@ class ExampleTask(InputSettings, Task):
 
     def _prepare(self, request: Request) -> tuple[Parts[Examples], Input, AnyTarget]:
         """Read the data, hold out a part, and learn or load the input and the target."""
-        from elman.inputs.kinds import find_kinds
+        from elman.inputs.kinds import check_kinds, find_kinds
         from elman.tasks.parts import check_same, in_lists, read_parts
 
         data = {name: in_lists(given) for name, given in request.data.items()}
         request = request._replace(data=data)
         kinds = find_kinds(self, data["train"], self.usual_input)
+        if request.before is None:
+            check_kinds(self, kinds)
         reader, kind = self._reader(kinds), self._target_kind()
         reader.show = request.show
         column, before = kind.column(self), request.before
@@ -187,7 +189,9 @@ class ExampleTask(InputSettings, Task):
         self.described |= target.described()  # `training` can add facts
         times = reader.times(len(ready.arrays))
         if times > 1:
-            notes.append(f"each epoch reads the {reader.noun} {times} times")
+            why = "" if self.examples else f", so that it has at least {reader.least:,}"
+            change = "set examples=N for another number"
+            notes.append(f"each epoch reads the {reader.noun} {times} times{why}; {change}")
         train = ExampleBatches(
             ready.arrays,
             ready.targets,
@@ -230,22 +234,30 @@ class ExampleTask(InputSettings, Task):
     # Use.
 
     def _evaluate(
-        self, data: object, targets: object, skip_bad_rows: str | Path | None
+        self,
+        data: object,
+        targets: object,
+        skip_bad_rows: str | Path | None,
+        score: Callable[[Any, Input, Examples], dict[str, Any]] | None = None,
     ) -> dict[str, Any]:
-        """Return the scores of data with targets, in a form that `fit` accepts."""
+        """Return the scores of data with targets, in a form that `fit` accepts.
+
+        `score` returns the scores of examples; None for those of the target.
+        """
         from elman.inputs.fused import Fused
         from elman.tasks.by_input import scores_by_input
-        from elman.tasks.parts import read_one
+        from elman.tasks.parts import naming_columns, read_one
 
         learned, target = self.input_, self.target_
         reader, lenient = learned.reader, skip_bad_rows is not None
-        source = reader.open((data, targets), target.column(self), lenient=lenient)
 
         def collect(source: Any, rejects: Rejects) -> Examples:
             return target.read(reader, source, self, rejects, learned)
 
-        examples = read_one(source, skip_bad_rows, collect)
-        scores = target.evaluate(self.model, learned, examples)
+        with naming_columns(self):
+            source = reader.open((data, targets), target.column(self), lenient=lenient)
+            examples = read_one(source, skip_bad_rows, collect)
+        scores = (score or target.evaluate)(self.model, learned, examples)
         if isinstance(learned, Fused):
             scores |= scores_by_input(target, self.model, learned, examples)
         return scores

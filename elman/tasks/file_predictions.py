@@ -14,7 +14,13 @@ from elman.arguments import check_whole
 from elman.errors import ArgumentError, DataError
 from elman.tasks import Classifier, Tagger, Transcriber, Translator
 from elman.tasks.examples import ExampleTask
-from elman.tasks.prediction import Prediction, SearchOptions, label_cell
+from elman.tasks.prediction import (
+    Prediction,
+    SearchOptions,
+    check_best,
+    check_pair,
+    label_cell,
+)
 
 if TYPE_CHECKING:
     from elman.decode.transcript import Transcript
@@ -157,42 +163,39 @@ class SpeechOptions:
     """Sequences that are kept at a time; 1 is greedy. None for 8, or k if it is larger."""
     language_model: Path | None = None
     """Speech: folder of a language model of Elman, or an n-gram file (ARPA)."""
-    lm_weight: float = 0.5
-    """Speech: weight of the language model."""
+    lm_weight: float | None = None
+    """Speech: weight of the language model; None for 0.5."""
     word_bonus: float = 0.0
     """Speech: added for each word, against too short texts; 1 is usual with a language model."""
     phrases: Path | None = None
     """Speech: file with a phrase on each line that becomes more likely, such as a name; a number
     after a colon is its boost."""
-    boost: float = 3.0
-    """Speech: boost of phrases without a number, in nats for each word."""
+    boost: float | None = None
+    """Speech: boost of phrases without a number, in nats for each word; None for 3."""
     words: Path | None = None
     """Speech: file with the only words that can be recognised."""
+
+    def __post_init__(self) -> None:
+        check_pair("lm_weight", self.lm_weight, "language_model", self.language_model)
+        check_pair("boost", self.boost, "phrases", self.phrases)
+        self.given()  # raises for invalid settings before a model is loaded
 
     def given(self, best: int = 1) -> dict[str, Any]:
         """Return the arguments of `Transcriber.transcribe` and `stream`, for a number of results.
 
         Raises:
             ArgumentError: a value is out of its range.
-            DataError: a file cannot be read.
         """
         from elman.decode.hypotheses import SpeechSearch
-        from elman.decode.phrases import read_phrases
-        from elman.read.characters import ignore
-        from elman.read.text import text_lines
 
-        found: dict[str, Any] = {"language_model": self.language_model}
-        if self.phrases is not None:
-            found["phrases"] = read_phrases(self.phrases)
-        if self.words is not None:
-            lines = text_lines(self.words, "utf-8", ignore)
-            found["words"] = [word for line in lines for word in line.split()]
+        check_best(best, self.beam)
+        found = {name: getattr(self, name) for name in ("language_model", "phrases", "words")}
+        weights: dict[str, Any] = {"lm_weight": self.lm_weight, "boost": self.boost}
         found["search"] = SpeechSearch(
             beam=max(8, best) if self.beam is None else self.beam,
             n_best=best,
-            lm_weight=self.lm_weight,
             word_bonus=self.word_bonus,
-            boost=self.boost,
+            **{name: value for name, value in weights.items() if value is not None},
         )
         return found
 
@@ -208,10 +211,14 @@ class Transcripts(SpeechOptions, OfFiles[Transcriber]):
     times: bool = False
     """Speech: print each word with its start and end in seconds and its confidence."""
 
-    def lines(self, model: Transcriber, text: str) -> Iterator[str]:
-        """Yield the transcripts of a file, or of all of a folder or a manifest."""
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.k is not None:
             check_whole(self.k, "k", least=1)
+            self.given(self.k)
+
+    def lines(self, model: Transcriber, text: str) -> Iterator[str]:
+        """Yield the transcripts of a file, or of all of a folder or a manifest."""
         if self.k is not None and self.times:
             raise ArgumentError("times are those of the best transcript; omit k")
         found = model.transcribe(Path(text), **self.given(self.k or 1))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Generic, TypeVar
 
 from elman.arguments import check_whole
+from elman.errors import ArgumentError
 from elman.report.terminal import one_line
 from elman.tasks import LanguageModel, Translator
 from elman.tasks.predictions import check_reads_text, log_unknown
@@ -42,6 +43,13 @@ class Generation(Generic[Model]):
         from elman.decode.sample import Sampling
 
         check_whole(self.samples, "samples", least=1)
+        drawn = {"top_k": self.top_k, "top_p": self.top_p, "min_p": self.min_p}
+        name = next((name for name, value in drawn.items() if value is not None), None)
+        if self.temperature == 0 and name is not None:
+            raise ArgumentError(
+                f"{name} has no effect with temperature=0, which takes the likeliest word; omit "
+                f"{name}, or raise the temperature"
+            )
         self.sampling = Sampling(**{one.name: getattr(self, one.name) for one in fields(Sampling)})
 
     def pieces(self, model: Model, text: str) -> Iterator[str]:

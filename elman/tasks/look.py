@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from elman.errors import DataError
+from elman.read.audio_source import TIMES
 from elman.read.columns import Table
 from elman.read.file_source import FileSource
 from elman.read.files import kind_of
@@ -143,6 +144,8 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
     look = Look(f"{reader.row_is}, with {column.noun} for {reader.noun}", columns)
     named = source.layout.label if isinstance(source, RecordingSource) else column.noun
     look.columns[column.name or named] = f"--{kind.named_by}"
+    times = source.more if isinstance(source, FileSource) else ()
+    look.columns |= dict.fromkeys(times if targets is None else TIMES, "a part")
     firsts = _limit(source, most)
     try:
         examples = kind.read(reader, source, model, _Refused(look), None)

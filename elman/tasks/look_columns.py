@@ -9,9 +9,12 @@ from itertools import chain, islice
 from pathlib import Path
 
 from elman.errors import ArgumentError, DataError
-from elman.read.columns import Table
+from elman.read.audio import is_audio
+from elman.read.columns import Table, check_rows
 from elman.read.dialect import are_numbers, choose_decimal, is_nothing, number_of
+from elman.read.file_source import names_files
 from elman.read.files import files_below, kind_of
+from elman.read.images import is_image
 from elman.read.rows import Rows
 from elman.read.sentences import COLUMNS
 from elman.read.stamps import parse
@@ -84,21 +87,27 @@ def guess_task(
     Args:
         data: a file or a folder.
         tasks: names of the tasks that have all the flags.
-        flags: names of the given settings.
+        flags: the given flags.
         two: whether a second file is given.
 
     Raises:
         ArgumentError: the data could be for several tasks.
+        DataError: the data are a table that has only a header.
     """
+    check_rows(data)
     if len(tasks) == 1:
         return tasks[0], "the only task with these flags"
-    kinds = {kind_of(file) for file in files_below(data)}
+    kinds = {kind_of(file) for file in files_below(data, "texts, tables, audio files or images")}
     names: set[str] = set()
     if table := kinds <= TABLES:
         names = set(Table(files_below(data)[0], lenient=True).names)
+    files = names_files(data, "path", lambda path: is_audio(path) or is_image(path))
     clues = (
         ("tagger", kinds <= COLUMNS, "columns of words and tags"),
-        ("classifier", bool(flags & {"channels", "variable"}), "recordings"),
+        ("tagger", files and two and table, "files and a table of spans"),
+        ("classifier", files and "label" in names, "files and a column label"),
+        ("transcriber", files and "text" in names, "files of audio or images, and a column text"),
+        ("classifier", bool(flags & {"--channels", "--variable"}), "recordings"),
         ("translator", names >= {"source", "target"}, "columns source and target"),
         ("classifier", names >= {"text", "label"}, "columns text and label"),
         ("tagger", names >= {"words", "tags"}, "columns words and tags"),
@@ -106,7 +115,7 @@ def guess_task(
         ("classifier", data.is_dir() and table, "a folder of tables"),
         ("classifier", data.is_dir() and _in_folders(data), "a folder for each label"),
         ("translator", two and not table, "two files of text"),
-        ("language-model", not table, "plain text"),
+        ("language-model", not table and not files, "plain text"),
     )
     for name, fits, why in clues:
         if fits and name in tasks:

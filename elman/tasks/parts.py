@@ -7,12 +7,14 @@ its files unless it was given in memory.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from elman.errors import DataError
+from elman.errors import ArgumentError, DataError
+from elman.read.columns import check_rows
 from elman.read.file_source import FileSource
 from elman.read.files import is_path, path_of
 from elman.read.rows import NOWHERE, Rejects, Rows, Source, check_new
@@ -26,6 +28,42 @@ LOG = logging.getLogger("elman")  # the command line shows it
 
 S = TypeVar("S", bound=Source)
 P = TypeVar("P")
+
+
+# Settings that name columns.
+COLUMNS = {
+    *("column", "text", "words", "audio", "image", "source", "target", "conversation", "label"),
+    *("tags", "targets", "unique_id", "ds", "channels", "variable", "value", "static", "past"),
+    *("future", "group"),
+}
+
+
+@contextmanager
+def naming_columns(settings: Any) -> Iterator[None]:
+    """Add the setting that names a missing column to the error, inside the context."""
+    try:
+        yield
+    except (ArgumentError, DataError) as error:
+        values = {one.name: getattr(settings, one.name) for one in fields(settings)}
+        names = [
+            f"{name}=NAME"
+            for name, value in values.items()
+            if name in COLUMNS and error.column in _texts(value or name)
+        ]
+        if not error.column or not names:
+            raise
+        raise type(error)(f"{error}; set {' or '.join(names)} to read another column") from error
+
+
+def _texts(value: str | Sequence[str]) -> Sequence[str]:
+    return (value,) if isinstance(value, str) else value
+
+
+def check_parts(parts: Iterable[object], settings: Any) -> None:
+    """Raise a DataError if a part of the data is a table that has only a header."""
+    for given in parts:
+        first = given[0] if isinstance(given, tuple) and given else given
+        check_rows(first, encoding=settings.encoding, delimiter=settings.delimiter)
 
 
 @dataclass

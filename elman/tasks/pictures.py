@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from elman.decode.scorers import whole_text
 from elman.encode.sound_frames import Sound
 from elman.inputs.audio import Audio
 from elman.model import SequenceModel
@@ -41,7 +42,9 @@ def draw_speech(
                 "title": audio.show(item),
                 "caption": f"Reference: {true}.",
                 **picture,
-                "tokens": [(transcripts.pieces[n], time) for n, time in tokens if time < end],
+                "tokens": [
+                    (whole_text(transcripts.pieces[n]), time) for n, time in tokens if time < end
+                ],
                 "words": [(w.text, w.start, min(w.end, end)) for w in words if w.start < end],
             }
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from elman.errors import ArgumentError
 from elman.tasks import Classifier
 from elman.tasks.task import Task
 
@@ -62,12 +63,38 @@ class SearchOptions:
         """Return the settings for a number of results; None for the default of the model."""
         from elman.decode.beam import Search
 
+        check_best(best or 1, self.beam)
+        if self.beam == 1 and (self.length_penalty != 1 or self.coverage_penalty):
+            raise ArgumentError(
+                "length_penalty and coverage_penalty choose between several sequences, and beam=1 "
+                "keeps one; omit them, or set beam to 2 or more"
+            )
         given = {one.name: getattr(self, one.name) for one in fields(SearchOptions)}
         if best is None and given == {one.name: one.default for one in fields(SearchOptions)}:
             return None
         best = best or 1
         given["beam"] = max(5, best) if self.beam is None else self.beam
         return Search(**given, n_best=best)
+
+
+def check_best(best: int, beam: int | None) -> None:
+    """Raise an ArgumentError if a beam keeps fewer sequences than are wanted; None is enough."""
+    if beam is not None and 1 <= beam < best:
+        raise ArgumentError(f"k={best} needs a beam of at least {best}, got beam={beam}")
+
+
+def check_pair(name: str, value: object, other: str, needed: object) -> None:
+    """Raise an ArgumentError for an option that has no effect without another one.
+
+    Example:
+        >>> from elman.tasks.prediction import check_pair
+        >>> check_pair("boost", 4.0, "phrases", None)
+        Traceback (most recent call last):
+        elman.errors.ArgumentError: --boost has no effect without --phrases; add it, or omit --boost
+    """
+    if value is not None and needed is None:
+        flag, wanted = (f"--{one.replace('_', '-')}" for one in (name, other))
+        raise ArgumentError(f"{flag} has no effect without {wanted}; add it, or omit {flag}")
 
 
 def label_cell(model: Classifier, p: NDArray[np.float32], *, lists: bool = False) -> Any:

@@ -269,6 +269,8 @@ PREDICTIONS: dict[str, type[Prediction[Any]]] = {
     "transcriber of recordings": RecordingTranscripts,
     "transcriber": Transcripts,
 }
+# The options with which models are scored, by the same names.
+EVALUATIONS = {"transcriber of recordings": SpeechOptions, "transcriber": SpeechOptions}
 
 
 def check_text(model: ExampleTask, text: str, k: int | None = None) -> None:

@@ -138,6 +138,7 @@ def measure(
         The threshold.
     """
     words, wanted = settings.keywords, settings.false_alarms_per_hour
+    wanted = 1.0 if wanted is None else wanted
     held = {name: parts[name] for name in HELD_OUT if name in parts}
     curves = {
         name: curve_of(begin, part, words, seed=settings.seed, seconds=SECONDS)

@@ -264,7 +264,7 @@ class Tagger(TagSettings, ExampleTask):
     def card(self, name: str) -> str:
         """Return the model card."""
         from elman.report.spans import has_spans
-        from elman.tasks.card import model_card
+        from elman.tasks.card import lines_of_use, model_card
 
         learned, columns = self.input_, {"accuracy": ("accuracy", "{:.2%}")}
         if has_spans(self.tag_names):
@@ -278,7 +278,7 @@ class Tagger(TagSettings, ExampleTask):
             title=f"a tagger of the {unit} of {noun}",
             made=f"{self.cell.upper()}, {learned.made}, tags: {', '.join(self.tag_names[:40])}",
             columns=columns,
-            use=learned.use,
+            use=lines_of_use(self, learned),
             end=f"Expect useful predictions only for {noun} like the training data."
             f"{learned.warning}",
         )

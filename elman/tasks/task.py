@@ -19,7 +19,7 @@ from elman.manifest import WEIGHTS, content_of, read_json, write_json
 from elman.read.files import path_of
 from elman.read.rows import check_new
 from elman.report.terminal import tell
-from elman.settings import NetworkSettings
+from elman.settings import NetworkSettings, check_pairs
 from elman.tasks.folder import (
     CONFIG,
     METRICS,
@@ -102,9 +102,12 @@ class Task(NetworkSettings):
         show: bool,
     ) -> None:
         """Train a new model on the data of each part, by name; see `fit` of the tasks."""
+        from elman.tasks.parts import check_parts, naming_columns
         from elman.tasks.run import Request
 
-        with self._begin(out, skip_bad_rows, overwrite=overwrite) as (folder, rejects):
+        begun = self._begin(out, skip_bad_rows, overwrite=overwrite)
+        with begun as (folder, rejects), naming_columns(self):
+            check_parts(data.values(), self)
             self._train(Request(data, rejects, folder, None, show))
 
     def _train(self, request: Request) -> None:
@@ -126,6 +129,7 @@ class Task(NetworkSettings):
     ) -> Iterator[tuple[Path | None, Path | None]]:
         """Check the settings and paths; yield the locked folder, and the file for bad rows."""
         self.check()
+        check_pairs(self)
         self.described = {}  # forget an earlier fit
         folder = None if out is None else path_of(out, "out")
         rejects = None if skip_bad_rows is None else path_of(skip_bad_rows, "skip_bad_rows")

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.arguments import check_kind, texts_of_argument
+from elman.arguments import check_kind
 from elman.cores import CORES
 from elman.errors import ArgumentError
 from elman.read.files import is_path
@@ -21,6 +21,7 @@ from elman.tasks.language_model import LanguageModel
 
 if TYPE_CHECKING:
     from elman.decode.endpoints import Endpoints
+    from elman.decode.given import Given
     from elman.decode.hypotheses import SpeechSearch
     from elman.decode.scorers import Scorer
     from elman.decode.transcript import Transcript
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 Data = Any  # a path, a list of paths or arrays, or a data frame
 STREAMED = 20  # validation clips whose latency is measured
-Given = Mapping[str, float | None] | Iterable[str]
 
 
 @dataclass(kw_only=True)
@@ -116,7 +116,7 @@ class Transcriber(TranscriberSettings, ExampleTask):
         search: SpeechSearch | None = None,
         language_model: str | Path | LanguageModel | None = None,
         phrases: Given | None = None,
-        words: Iterable[str] | None = None,
+        words: Path | Iterable[str] | None = None,
     ) -> list[str]:
         """Return the text of each clip, see `transcribe`."""
         found = self.transcribe(
@@ -131,7 +131,7 @@ class Transcriber(TranscriberSettings, ExampleTask):
         search: SpeechSearch | None = None,
         language_model: str | Path | LanguageModel | None = None,
         phrases: Given | None = None,
-        words: Iterable[str] | None = None,
+        words: Path | Iterable[str] | None = None,
     ) -> list[list[Transcript]]:
         """Return the best transcripts of each clip, with times and confidences of words.
 
@@ -142,11 +142,12 @@ class Transcriber(TranscriberSettings, ExampleTask):
             audio: clips, in a form that `fit` accepts, or a folder or a file.
             search: settings of the beam search; None for a beam of 8.
             language_model: a language model of Elman or its folder, or an n-gram file (ARPA).
-            phrases: phrases that become more likely, such as names, and possibly their boosts.
-            words: the only words that can be recognised.
+            phrases: phrases that become more likely, such as names, and possibly their boosts; or
+                a file with them, as a `Path`.
+            words: the only words that can be recognised; or a file with them, as a `Path`.
 
         Raises:
-            DataError: a clip cannot be read.
+            DataError: a clip cannot be read, or a line of a file of phrases or words is not valid.
             ArgumentError: the vocabulary cannot write a phrase or a word.
         """
         from elman.targets.transcript_parts import transcribe_parts
@@ -155,7 +156,8 @@ class Transcriber(TranscriberSettings, ExampleTask):
         decode = partial(
             self.transcripts.hypotheses, self.model, self.input_, search=search, scorer=scorer
         )
-        return transcribe_parts(self.transcripts, decode, self._parts(audio))
+        spaced = words is not None
+        return transcribe_parts(self.transcripts, decode, self._parts(audio), spaced=spaced)
 
     def _parts(self, audio: Data) -> Iterator[tuple[int, float, Any]]:
         """Yield the number of each item, and its parts with their starts in seconds."""
@@ -173,7 +175,7 @@ class Transcriber(TranscriberSettings, ExampleTask):
         endpoints: Endpoints | None = None,
         language_model: str | Path | LanguageModel | None = None,
         phrases: Given | None = None,
-        words: Iterable[str] | None = None,
+        words: Path | Iterable[str] | None = None,
         **static: Any,
     ) -> LiveTranscription:
         """Return a live session, which reads samples in chunks of any size.
@@ -212,6 +214,10 @@ class Transcriber(TranscriberSettings, ExampleTask):
         transcripts: Data = None,
         *,
         skip_bad_rows: str | Path | None = None,
+        search: SpeechSearch | None = None,
+        language_model: str | Path | LanguageModel | None = None,
+        phrases: Given | None = None,
+        words: Path | Iterable[str] | None = None,
     ) -> dict[str, Any]:
         """Return the loss, and the errors of the transcripts.
 
@@ -219,12 +225,18 @@ class Transcriber(TranscriberSettings, ExampleTask):
             audio: clips, in a form that `fit` accepts.
             transcripts: their transcripts, in a form that `fit` accepts.
             skip_bad_rows: CSV file for clips that cannot be read; None to stop at such a clip.
+            search: settings of the beam search, see `transcribe`; they do not change the loss.
+            language_model: a language model, see `transcribe`.
+            phrases: phrases that become more likely.
+            words: the only words that can be recognised.
 
         Returns:
             loss (nats per token), WER, CER and SER (shares of words, characters and transcripts
             that are wrong), the numbers of substitutions, insertions and deletions, and of words.
         """
-        return self._evaluate(audio, transcripts, skip_bad_rows)
+        search, scorer, _ = self._scorer(search, language_model, phrases, words)
+        score = partial(self.transcripts.evaluate, search=search, scorer=scorer)
+        return self._evaluate(audio, transcripts, skip_bad_rows, score)
 
     @property
     def transcripts(self) -> Transcripts:
@@ -300,19 +312,21 @@ class Transcriber(TranscriberSettings, ExampleTask):
         search: SpeechSearch | None,
         language_model: str | Path | LanguageModel | None,
         phrases: Given | None,
-        words: Iterable[str] | None,
+        words: Path | Iterable[str] | None,
     ) -> tuple[SpeechSearch, Scorer[Any] | None, list[Any]]:
         """Return the settings of a search, the scorer that it adds, and what both depend on."""
+        from elman.decode.characters import Spelling
         from elman.decode.fusion import fuse
+        from elman.decode.given import phrases_given, words_given
         from elman.decode.hypotheses import SpeechSearch
         from elman.decode.language_model import CharacterModel, WordNetwork, same_characters
         from elman.decode.ngram_file import read_arpa
-        from elman.decode.phrases import boosts_of
 
         check_kind(search, (SpeechSearch,), "search")
         search, pieces = search or SpeechSearch(), self.transcripts.pieces
-        boosts = {} if phrases is None else boosts_of(phrases, search.boost)
-        words = None if words is None else sorted(set(texts_of_argument(words, "words")))
+        spelling = Spelling(pieces, lowercase=self.lowercase)
+        boosts = {} if phrases is None else phrases_given(phrases, spelling, search.boost)
+        words = None if words is None else words_given(words, spelling)
         model: Any = None
         characters = None
         if is_path(language_model) and not Path(language_model).is_dir():
@@ -334,7 +348,7 @@ class Transcriber(TranscriberSettings, ExampleTask):
 
     def card(self, name: str) -> str:
         """Return the model card."""
-        from elman.tasks.card import model_card
+        from elman.tasks.card import lines_of_use, model_card
 
         learned, vocabulary = self.input_, self.vocabulary
         direction = "in both directions" if self.bidirectional else "forward only"
@@ -352,7 +366,7 @@ class Transcriber(TranscriberSettings, ExampleTask):
                 "CER": ("CER", "{:.1%}"),
                 "transcripts with errors": ("SER", "{:.1%}"),
             },
-            use=learned.use,
+            use=lines_of_use(self, learned),
             end="Expect useful transcripts only for speech like the training data.",
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from elman.decode.characters import Spelling
 from elman.decode.closed import ClosedVocabulary
 from elman.decode.fusion import fuse
+from elman.decode.given import phrases_given, words_given
 from elman.decode.hypotheses import SpeechSearch
-from elman.decode.phrases import Phrases, boosts_of, read_phrases
+from elman.decode.phrases import Phrases
 from elman.decode.scorers import Scorer
+from elman.decode.transcript import pieces_of
+from elman.encode.text import Vocabulary
 from elman.errors import ArgumentError, DataError
 from tests.decode.speech import decoded, scores, spoken
 
@@ -125,19 +130,102 @@ def test_phrases_that_cannot_be_written_are_named_together() -> None:
         Phrases({"an": 1.0}, [" a", "a b"])
 
 
+ANY = Spelling([chr(n) for n in range(32, 127)])
+BOOSTS = r"expected a phrase, or a phrase, a colon and a boost in 0\.\.1,000 nats, got "
+
+
 def test_a_file_of_phrases_has_boosts_after_colons(tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
-    path.write_text("Ada  Lovelace:4.5\n\nBabbage\nat 10:30\nnote: this\n", encoding="utf-8")
-    assert read_phrases(path) == {
+    path.write_text("Ada  Lovelace:4.5\n\nBabbage\nat 10:30\nnote: this: 2\n", encoding="utf-8")
+    assert phrases_given(path, ANY, 3.0) == {
         "Ada Lovelace": 4.5,
-        "Babbage": None,
+        "Babbage": 3.0,
         "at 10": 30.0,
-        "note: this": None,
+        "note: this": 2.0,
     }
-    for wrong in (":2.5", "a:nan", "a:inf"):
-        path.write_text(f"fine\n{wrong}\n", encoding="utf-8")
-        with pytest.raises(DataError, match=r"names.txt, line 2: expected a phrase"):
-            read_phrases(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (":2.5", BOOSTS + "':2.5'"),
+        ("a:", BOOSTS + "'a:'; a phrase that has a colon needs a boost after it"),
+        ("a:nan", BOOSTS + "'a:nan'"),
+        ("a:inf", BOOSTS),
+        ("a:1e99", BOOSTS + "'a:1e99'"),
+        ("a:-2", BOOSTS + "'a:-2'"),
+        ("a:high", BOOSTS + "'a:high'"),
+        ("a b:4,5", BOOSTS),
+        (
+            "zoé:2",
+            r"the tokens of the model cannot write 'é' of 'zoé'; write it as in the training",
+        ),
+    ],
+)
+def test_a_bad_line_of_a_file_of_phrases_is_named(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text(f"fine\n\n{line}\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"names\.txt, line 3: " + message):
+        phrases_given(path, ANY, 3.0)
+
+
+def test_a_bad_line_of_a_file_of_words_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("\ufeffban an\n\nnab Zoé\nbox\n", encoding="utf-8")
+    message = (
+        r"words\.txt, line 3: the tokens of the model cannot write 'z', 'o', 'é' of 'Zoé' "
+        r"\(likewise .*words\.txt, line 4\); write it as in the training transcripts"
+    )
+    with pytest.raises(DataError, match=message):
+        words_given(path, Spelling(LETTERS))
+    with pytest.raises(DataError, match=r"line 4: the tokens of the model cannot write 'box';"):
+        words_given(path, Spelling([" ban", " an", " nab", " zoé"]))
+    path.write_text("ban an\nnab\n", encoding="utf-8")
+    assert words_given(path, Spelling(LETTERS)) == ["an", "ban", "nab"]
+    path.write_text(" \n\n", encoding="utf-8")
+    for read in (words_given, partial(phrases_given, usual=3.0)):
+        with pytest.raises(DataError, match=r"words\.txt: only white space; expected text"):
+            read(path, spelling=ANY)
+
+
+@pytest.mark.parametrize(
+    ("phrases", "message"),
+    [
+        ({"an": -1.0}, r"phrases\['an'\] must be a boost in 0..1,000 nats, or None, got -1.0"),
+        ({"an": 1e99}, r"phrases\['an'\] must be a boost .* got 1e\+99"),
+        ({"an": float("nan")}, r"phrases\['an'\] must be a boost .* got nan"),
+        ({"an": "4"}, r"phrases\['an'\] must be a boost .* got '4'"),
+        ({"an": True}, r"phrases\['an'\] must be a boost .* got True"),
+        ({"an": 2, "ax": 3}, r"phrases\['ax'\]: the tokens of the model cannot write 'x' of 'ax'"),
+        (["an", "x"], r"phrases\[1\]: the tokens of the model cannot write 'x';"),
+        (["an", " "], r"phrases\[1\]: is empty, expected a phrase"),
+    ],
+)
+def test_a_bad_phrase_of_an_argument_is_named(phrases: Any, message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        phrases_given(phrases, Spelling(LETTERS), 3.0)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["an", "a b"], r"words\[1\] must be one word without spaces, got 'a b'"),
+        ([""], r"words\[0\] must be one word without spaces, got ''"),
+        (["an", "axe"], r"words\[1\]: the tokens of the model cannot write 'x' of 'axe'"),
+        ([], "words: expected at least one word, got none"),
+    ],
+)
+def test_a_bad_word_of_an_argument_is_named(words: list[str], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        words_given(words, Spelling(LETTERS))
+    assert phrases_given([], Spelling(LETTERS), 3.0) == {}
+
+
+def test_texts_in_lower_case_are_not_spelled_with_capitals() -> None:
+    pieces = [*LETTERS, "A", "N"]  # as bytes and their pairs always have
+    assert words_given(["An"], Spelling(pieces)) == ["An"]
+    assert words_given(["An"], Spelling(pieces, lowercase=True)) == ["an"]
+    assert phrases_given({"An": 2.0}, Spelling(pieces, lowercase=True), 3.0) == {"an": 2.0}
 
 
 def test_a_boost_makes_the_second_best_phrase_win_and_a_boost_of_0_changes_nothing() -> None:
@@ -151,7 +239,15 @@ def test_a_boost_makes_the_second_best_phrase_win_and_a_boost_of_0_changes_nothi
     assert decoded(log_p, search, fuse(search, LETTERS, phrases={"bne": 0.0})) == plain
     assert decoded(log_p, search, Phrases({"bne": 0.0}, LETTERS)) == plain
     usual = SpeechSearch(n_best=3, boost=2.0)
-    assert decoded(log_p, usual, fuse(usual, LETTERS, phrases=boosts_of(["bne"], 2.0))) == boosted
+    boosts = phrases_given(["bne"], Spelling(LETTERS), usual.boost)
+    assert decoded(log_p, usual, fuse(usual, LETTERS, phrases=boosts)) == boosted
+
+
+@pytest.mark.parametrize("name", ["beam", "n_best", "lm_weight", "word_bonus", "boost", "unknown"])
+@pytest.mark.parametrize("value", ["a", None, float("nan"), 1e99])
+def test_a_bad_setting_of_a_search_is_named(name: str, value: Any) -> None:
+    with pytest.raises(ArgumentError, match=f"^{name} must be "):
+        SpeechSearch(**{name: value})
 
 
 @settings(max_examples=60, deadline=None)
@@ -170,8 +266,9 @@ def test_a_closed_vocabulary_has_only_allowed_words(
     found = decoded(log_p, search, ClosedVocabulary(words, pieces))
     assert found
     for one in found:
-        text = "".join(pieces[token] for token in one.tokens)
-        assert set(text.split()) <= set(words)
+        text = "".join(pieces[token] for token in one.tokens).strip(" ")
+        assert set(text.split(" ")) <= {*words, ""}
+        assert "  " not in text
         assert np.isfinite(one.score)
     assert len({one.tokens for one in found}) == len(found)
 
@@ -192,8 +289,35 @@ def test_a_word_that_is_not_complete_at_the_end_is_cut() -> None:
     assert (found.tokens, found.times) == ((1, 2, 3, 4), (0, 2, 4, 6))
 
 
-def test_a_closed_vocabulary_needs_words_with_spaces_between_them() -> None:
-    with pytest.raises(ArgumentError, match="needs tokens in which words begin with a space"):
-        ClosedVocabulary(["a"], ["a", "b"])
+def test_a_closed_vocabulary_allows_no_second_space() -> None:
+    log_p = spoken([2, 4, 4, 2], 6)  # "n", two spaces with a blank between, and "n"
+    search = SpeechSearch()
+    assert decoded(log_p, search)[0].tokens == (2, 4, 4, 2)
+    assert decoded(log_p, search, ClosedVocabulary(["n"], LETTERS))[0].tokens == (2, 4, 2)
+
+
+@pytest.mark.parametrize("pieces", [["a", "b", "n", "e"], ["ab", "a", "n", "bn"]])
+def test_without_spaces_a_transcript_is_one_of_the_words(pieces: list[str]) -> None:
+    words = ["abn", "a", "an"]
+    search = SpeechSearch(beam=8, n_best=8)
+    for seed in range(20):
+        log_p = scores(9, len(pieces) + 1, seed)
+        found = decoded(log_p, search, ClosedVocabulary(words, pieces))
+        texts = ["".join(pieces[token] for token in one.tokens) for one in found]
+        assert set(texts) <= {*words, ""}
+
+
+def test_bytes_write_the_characters_of_words_and_phrases() -> None:
+    vocabulary = Vocabulary.build(lambda: ["à café"], tokens="byte")
+    pieces = pieces_of(vocabulary)
+    scorer = ClosedVocabulary(words_given(["café", "à", "x"], Spelling(pieces)), pieces)
+    for text, allowed in (("à café", True), ("x", True), ("cafè", False), ("caf", False)):
+        assert np.isfinite(total(scorer, vocabulary.encode(text))) == allowed
+    boosts = phrases_given({"à café": 3.0}, Spelling(pieces), 1.0)
+    found = total(Phrases(boosts, pieces), vocabulary.encode("x à café"))
+    assert found == pytest.approx(6.0, abs=TOLERANCE)  # 3 for each of two words
+
+
+def test_a_word_of_a_closed_vocabulary_has_no_space() -> None:
     with pytest.raises(ArgumentError, match="has no space, got 'a b'"):
         ClosedVocabulary(["a b"], LETTERS)

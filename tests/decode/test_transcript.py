@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from elman.decode.hypotheses import Hypothesis
-from elman.decode.transcript import separate_words, words_in
+from elman.decode.transcript import pieces_of, separate_words, words_in
+from elman.encode.text import Vocabulary
 
 PIECES = ["", "a", "b", " ", " c"]
 
@@ -33,6 +34,15 @@ def test_no_word_contains_a_pause(tokens, times, words):
     assert list(separated.times) == sorted(separated.times)
     assert (separated.score, separated.log_p) == (found.score, found.log_p)
     assert [p for p in separated.probabilities if p != 1] == list(found.probabilities)
+
+
+def test_words_of_bytes_have_all_their_characters():
+    for tokens in ("byte", "bpe"):
+        vocabulary = Vocabulary.build(lambda: ["no"], tokens=tokens)
+        numbers = tuple(vocabulary.encode("un café à"))
+        found = hypothesis(numbers, tuple(range(len(numbers))))
+        words = words_in(found, pieces_of(vocabulary))
+        assert [word.text for word in words] == ["un", "café", "à"]
 
 
 def test_words_without_spaces_are_not_separated():

@@ -19,6 +19,7 @@ from elman.encode.sound import Steps
 from elman.encode.sound_frames import compute_all
 from elman.errors import ArgumentError, DataError
 from elman.report.window_statistics import all_statistics, by_regression, last_and_means
+from elman.tasks import spotting
 from tests.sounds import RATE, WORDS, clips, spoken, write_folder
 
 FRONT_ENDS = {
@@ -466,3 +467,66 @@ def test_audio_is_one_of_several_inputs(tmp_path):
     assert rate == RATE
     found = live.push(x)
     assert np.allclose(list((live.finish() or found).values()), p[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "shown"),
+    [
+        (elman.Classifier, {"bidirectional": True}, []),
+        (elman.Classifier, {}, ["stream"]),
+        (elman.Classifier, {"bidirectional": True, "keywords": ("ba",)}, ["spot"]),
+        (elman.Classifier, {"keywords": ("ba",)}, ["stream", "spot"]),
+        (elman.Transcriber, {"bidirectional": True}, []),
+        (elman.Transcriber, {}, ["stream"]),
+        (elman.Translator, {}, []),
+    ],
+)
+def test_the_lines_of_the_model_card_work(tmp_path, monkeypatch, task, options, shown):
+    monkeypatch.setattr(spotting, "SECONDS", 10)
+    monkeypatch.chdir(tmp_path)
+    settings = {"hidden_size": 4, "epochs": 1, "device": "cpu", "bidirectional": False}
+    inputs = {} if task is elman.Transcriber else {"inputs": "audio"}
+    model = task(**{**settings, "examples": 8, **inputs, **options})
+    model.fit(*clips(24), out=tmp_path / "run")
+    samples = spoken("ba", np.random.default_rng(0))
+    soundfile.write("clip.wav", samples, RATE)
+    lines = (tmp_path / "run" / "README.md").read_text().partition("```python\n")[2]
+    code = lines.partition("```")[0]
+    assert [name for name in ("stream", "spot") if f"model.{name}(" in code] == shown
+    assert "model.predict(" in code
+    exec(code, {"samples": samples})  # each line runs without an error
+
+
+def test_the_model_card_of_features_shows_their_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    arrays = [draw.standard_normal((40, 13)).astype(np.float32) for _ in range(24)]
+    model = classifier(inputs="audio").fit(arrays, ["a", "b"] * 12, out=tmp_path / "run")
+    np.save("clip.npy", arrays[0])
+    code = model.card("run").partition("```python\n")[2].partition("```")[0]
+    assert "live.push(frames)" in code
+    exec(code, {"frames": arrays[0]})
+
+
+@pytest.mark.parametrize("rate", [RATE, 16000])
+def test_finish_returns_the_rest_of_the_sound(rate):
+    model = classifier().fit(*clips(12))
+    x = np.tile(spoken("mo", np.random.default_rng(0)), 3)
+    live = model.stream(sample_rate=rate)
+    assert live.push(x[:50]) is None  # completes no step
+    live.push(x)
+    assert (live.finish() is None) == (rate == RATE)  # the resampler has kept some sound
+    live.restart()
+    assert live.push(x) is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        ({"examples": None}, "times, so that it has at least 2,000; set examples=N for another"),
+        ({"examples": 100}, "times; set examples=N for another number"),
+    ],
+)
+def test_a_note_says_why_an_epoch_reads_clips_several_times(tmp_path, options, note):
+    classifier(**options).fit(*clips(24), out=tmp_path / "run")
+    assert note in (tmp_path / "run" / "run.jsonl").read_text()

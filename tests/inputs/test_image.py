@@ -12,9 +12,12 @@ from PIL import Image
 
 import elman
 from elman.cli import main
+from elman.encode import image_steps
 from elman.encode.image_augment import ImageAugment
-from elman.encode.image_steps import ImageIndex, ImageSteps
+from elman.encode.image_steps import ImageIndex, ImageSteps, Pixels
 from elman.errors import ArgumentError, DataError
+from elman.read.images import open_pixels, read_pixels
+from elman.targets import target
 
 SETTINGS = {"hidden_size": 16, "learning_rate": 0.01, "device": "cpu", "examples": 300, "epochs": 6}
 
@@ -207,6 +210,7 @@ def test_a_bad_image_is_skipped_by_name_or_stops(tmp_path, capsys):
     [
         ({"scan": "patches", "convolution": 4}, "convolution reads rows or columns"),
         ({"distort": 0.6}, r"distort must be in \[0, 0.5\)"),
+        ({"brightness": 1.0}, r"brightness must be in \[0, 1\)"),
         ({"image_height": 0}, "image_height must be at least 1"),
         ({"image_width": 5000}, "must be at most 4,096"),
     ],
@@ -226,7 +230,8 @@ def test_series_and_images_cannot_be_mixed():
 def test_changes_are_small_and_the_same_for_a_series():
     image = np.zeros((16, 16, 1), dtype=np.uint8)
     image[4:12, 4:12] = 255
-    steps = ImageSteps(ImageIndex(16, 16, 1, series=True), np.stack([image, image]))
+    series = Pixels(open_pixels(np.stack([image, image]), "row 0"))
+    steps = ImageSteps(ImageIndex(16, 16, 1, series=True), series)
     change = ImageAugment(distort=0.1)
     found, places = change(steps, np.random.default_rng(0))
     assert np.array_equal(found[0], found[1])
@@ -235,3 +240,81 @@ def test_changes_are_small_and_the_same_for_a_series():
     assert abs(found[0].mean() - steps.read()[0].mean()) < 25
     assert not ImageAugment()
     assert json.dumps(found.shape) == "[2, 256]"
+
+
+def test_brightness_and_contrast_change_around_the_mean():
+    draw = np.random.default_rng(0)
+    image = open_pixels(draw.integers(0, 256, (8, 8, 3), dtype=np.uint8), "row 0")
+    steps = ImageSteps(ImageIndex(8, 8, 3), Pixels(image))
+    whole, change = steps.read(), ImageAugment(brightness=0.3)
+    means, spreads = [], []
+    for seed in range(200):
+        found, _ = change(steps, np.random.default_rng(seed))
+        again, _ = change(steps, np.random.default_rng(seed))
+        assert found.dtype == np.float32
+        assert np.array_equal(found, again)
+        assert abs(np.corrcoef(found.ravel(), whole.ravel())[0, 1]) > 0.9999
+        means.append(found.mean() / whole.mean())
+        spreads.append(found.std() / whole.std())
+    for factors in (means, spreads):
+        assert 0.7 <= min(factors) < 0.75
+        assert 1.25 < max(factors) <= 1.3
+    assert abs(np.corrcoef(means, spreads)[0, 1]) < 0.25  # independent of each other
+    assert elman.Classifier().brightness == 0
+
+
+def test_predictions_decode_images_batch_by_batch(run, monkeypatch):
+    model = elman.load(run / "run")
+    files = sorted((run / "test").rglob("*.png"))
+    whole = model.predict_proba(files)
+    assert all(item.values is None for item in model.items(run / "test"))
+    monkeypatch.setattr(model.labels.settings, "batch_size", 1)
+    monkeypatch.setattr(target, "ROWS", 4)
+    decoded, read = 0, 0
+
+    def reads(picture, **how):
+        nonlocal read
+        read += 1
+        return read_pixels(picture, **how)
+
+    def runs(inputs):
+        nonlocal decoded
+        decoded += len(inputs.lengths)
+        assert read == decoded  # none is decoded before its batch
+        return inputs_run(inputs)
+
+    inputs_run = model.model.run
+    monkeypatch.setattr(image_steps, "read_pixels", reads)
+    monkeypatch.setattr(model.model, "run", runs)
+    assert np.allclose(model.predict_proba(files), whole, atol=1e-6)
+    assert decoded == read == len(files)
+
+
+def test_fractions_of_another_range_than_in_training_are_refused(run):
+    model = elman.load(run / "run")
+    image = bars(1, 5)[0][0]
+    with pytest.raises(DataError, match=r"row 0: has a pixel of 200, .* fractions in 0\.\.1"):
+        model.predict([image.astype(float)])
+    wide = model.predict_proba([image.astype(np.uint16) * 257])
+    assert np.abs(wide - model.predict_proba([image])).max() < 1e-5
+    live, rows = model.stream(), model.stream()
+    for row in image:
+        assert live.push(row.astype(np.uint16) * 257) == pytest.approx(rows.push(row), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({}, None),
+        ({"bidirectional": False}, "live = model.stream(); live.push(row)"),
+        ({"bidirectional": False, "scan": "columns"}, "live = model.stream(); live.push(column)"),
+        ({"bidirectional": False, "scan": "patches"}, None),
+        ({"bidirectional": False, "convolution": 4}, None),
+    ],
+)
+def test_the_model_card_shows_live_use_where_it_works(options, line):
+    settings = {**SETTINGS, "epochs": 1, "examples": 20, "hidden_size": 4, **options}
+    code = elman.Classifier(inputs="image", **settings).fit(*bars(20, 0)).card("run")
+    assert 'model.predict(["image.png"])' in code
+    assert ("stream" in code) == (line is not None)
+    assert line is None or line in code

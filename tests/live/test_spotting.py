@@ -302,6 +302,11 @@ def test_a_recording_has_every_clip_at_its_position(fitted):
         ({"keywords": ("bu",)}, "keyword 'bu' is not a label"),
         ({"keywords": tuple(WORDS)}, "all labels are keywords"),
         ({"keywords": ("ba", "ba")}, "keywords must be different"),
+        (
+            {"false_alarms_per_hour": 1.0, "keywords": ()},
+            "false_alarms_per_hour has no effect without keywords; set it, or omit false_alarms",
+        ),
+        ({"separator": ";"}, "separator has no effect without several=True"),
         ({"false_alarms_per_hour": -1.0}, "false_alarms_per_hour must be at least 0"),
     ],
 )

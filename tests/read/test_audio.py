@@ -51,9 +51,13 @@ def test_channels_are_averaged_or_chosen(tmp_path):
     assert np.array_equal(samples(open_file(tmp_path / "a.wav", "here", channel=0)), x[:, 0])
     assert not samples(open_file(tmp_path / "a.wav", "here", channel=1)).any()
     with pytest.raises(
-        DataError, match=r"here: .*a\.wav has no channel 2 .*its number of channels is 2"
+        DataError,
+        match=r"here: .*a\.wav has no channel 2: its number of channels is 2, .*channel=1",
     ):
         open_file(tmp_path / "a.wav", "here", channel=2)
+    for given, last in ((x, 1), (tone(), 0)):
+        with pytest.raises(DataError, match=rf"row 3 has no channel 5: .* set channel={last} for"):
+            open_array(given, 16000, "row 3", channel=5)
 
 
 def test_parts_begin_and_end_at_their_seconds(tmp_path):
@@ -63,6 +67,50 @@ def test_parts_begin_and_end_at_their_seconds(tmp_path):
     for start, end in ((0.3, 0.2), (-1, 0.2), (0.1, 9), ("x", 1), (float("inf"), None)):
         with pytest.raises(DataError, match="here: "):
             cut_clip(open_file(tmp_path / "a.wav", "here"), start, end, "here")
+
+
+def test_an_end_before_its_start_is_named_with_both(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(), 16000)
+    clip = open_file(tmp_path / "a.wav", "m.csv: line 2")
+    for end, how in ((0.2, "before"), (0.4, "at")):
+        with pytest.raises(DataError) as caught:
+            cut_clip(clip, 0.4, end, "m.csv: line 2")
+        message = f"m.csv: line 2: the end ({end:g} s) is {how} the start (0.4 s); exchange"
+        assert str(caught.value).startswith(message)
+    with pytest.raises(DataError, match=r"must be in 0\.\.0\.500 s, .* got 0\.6 and 0\.5"):
+        cut_clip(clip, 0.6, None, "m.csv: line 2")  # no end was given
+    (tmp_path / "clips.csv").write_text("path\na.wav\n")
+    for times, message in (
+        ("0.3,0.1", "the end (0.1 s) is before the start (0.3 s)"),
+        ("x,0.1", "start must be a number of seconds, got 'x'"),
+        (",0.1", "start and end must be seconds from 0 on, got '' and '0.1'"),
+    ):
+        (tmp_path / "spans.csv").write_text(f"path,start,end,label\na.wav,{times},beep\n")
+        spans = tmp_path / "spans.csv"
+        source = AudioSource(tmp_path / "clips.csv", spans, LABELLED, spans=True)
+        with pytest.raises(DataError) as caught:
+            list(source.read())
+        assert str(caught.value).startswith(f"{spans}: line 2: {message}")
+
+
+REMEDIES = {
+    "empty": "copy it again, or remove it from the data",
+    "only a header": "copy it again",
+    "cut": "copy it again",
+    "cut flac": "copy it again",
+    "missing": "relative paths in a table begin at its folder",
+    "text": "convert it to WAV or FLAC",
+    "nan": "replace it by 0, or remove the clip",
+    "loud": "divide the samples by their full scale, such as 32768, or write integers",
+}
+
+
+@pytest.mark.parametrize("how", REMEDIES)
+def test_messages_about_files_end_with_a_remedy(tmp_path, how):
+    file = damaged(tmp_path, how)
+    with pytest.raises(DataError) as caught:
+        samples(open_file(file, "m.csv: line 2"), "m.csv: line 2")
+    assert REMEDIES[how] in str(caught.value).rpartition("; ")[2]
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.int32, np.float64])
@@ -92,8 +140,8 @@ DAMAGE = {
 def damaged(folder: Path, how: str) -> Path:
     file = folder / ("a.flac" if "flac" in how else "a.wav")
     x = tone()
-    x[3] = {"nan": np.nan, "infinite": np.inf}.get(how, 0)
-    subtype = "FLOAT" if how in ("nan", "infinite") else "PCM_16"
+    x[3] = {"nan": np.nan, "infinite": np.inf, "loud": 5000}.get(how, 0)
+    subtype = "FLOAT" if how in ("nan", "infinite", "loud") else "PCM_16"
     soundfile.write(file, x, 16000, subtype=subtype)
     content = bytearray(file.read_bytes())
     if how == "text":
@@ -189,7 +237,7 @@ def test_lists_need_a_rate_or_files(tmp_path):
     (row,) = AudioSource([tone()], ["x"], layout).read()
     assert "the sample rate is missing" in str(row.values)
     (row,) = AudioSource([3], ["x"], layout).read()
-    assert "expected a path or an array, got int" in str(row.values)
+    assert "expected a path, an array or a pair (samples, rate), got int" in str(row.values)
     with pytest.raises(ArgumentError, match=r"need their targets: fit\(clips, targets\)"):
         AudioSource([tone()], None, layout)
 

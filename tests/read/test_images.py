@@ -11,7 +11,7 @@ from PIL import Image
 from elman.errors import ArgumentError, DataError
 from elman.read.file_source import FileLayout
 from elman.read.image_source import ImageSource, is_images, picture_of
-from elman.read.images import Picture, open_picture, open_pixels, read_pixels
+from elman.read.images import Picture, open_image, open_picture, open_pixels, read_pixels
 
 RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 LABELLED = FileLayout(target="label")
@@ -19,7 +19,7 @@ LABELLED = FileLayout(target="label")
 
 def pixels(picture: Picture, *, grey: bool = True, size: tuple[int, int] | None = None):
     wanted = size or (picture.height, picture.width)
-    return np.stack([*read_pixels(picture, "here", grey=grey, size=wanted)])
+    return np.stack([*read_pixels(picture, grey=grey, size=wanted)])
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.webp", "a.gif", "a.pgm"])
@@ -51,11 +51,53 @@ def test_transparent_pixels_are_white(tmp_path):
         assert pixels(picture)[0, :, :, 0].tolist() == [[0] * 4] * 2 + [[255] * 4] * 2
 
 
-def test_images_of_16_bits_have_their_full_range(tmp_path):
-    wide = RAMP.astype(np.uint16) * 257
+@pytest.mark.parametrize("largest", [255, 40_000])
+def test_the_type_of_16_bits_decides_the_scale_for_any_values(tmp_path, largest):
+    wide = (RAMP.astype(np.uint16) * (largest // 255)).astype(np.uint16)
     Image.fromarray(wide).save(tmp_path / "a.png")
-    for picture in (open_picture(tmp_path / "a.png", "here"), open_pixels(wide, "here")):
-        assert np.array_equal(pixels(picture)[0, :, :, 0], RAMP)
+    np.save(tmp_path / "a.npy", wide)
+    for picture in (
+        open_picture(tmp_path / "a.png", "here"),
+        open_picture(tmp_path / "a.npy", "here"),
+        open_pixels(wide, "here"),
+        open_image(Image.open(tmp_path / "a.png"), "here"),
+        open_image(Image.fromarray(wide.astype(np.int32)), "here"),
+    ):
+        found = pixels(picture)[0, :, :, 0]
+        assert found.dtype == np.float32
+        assert np.array_equal(found, wide.astype(np.float32) / 257)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.int64, np.uint64])
+def test_integers_of_other_types_are_in_0_to_255(dtype):
+    assert np.array_equal(pixels(open_pixels(RAMP.astype(dtype), "here"))[0, :, :, 0], RAMP)
+    if dtype != np.uint8:
+        with pytest.raises(
+            DataError, match=r"must be in 0\.\.255, got 0\.\.256; convert .* uint16"
+        ):
+            open_pixels(np.array([[0, 256]], dtype=dtype), "here")
+
+
+def test_files_of_arrays_and_of_fractions_are_not_kept_in_memory(tmp_path):
+    shares = (RAMP / 255).astype(np.float32)
+    np.save(tmp_path / "a.npy", shares)
+    Image.fromarray(shares).save(tmp_path / "a.tif")
+    for name in ("a.npy", "a.tif"):
+        picture = open_picture(tmp_path / name, "here")
+        assert picture.source == tmp_path / name
+        assert picture.largest == shares.max()
+        assert np.array_equal(pixels(picture)[0, :, :, 0], shares)
+
+
+def test_opacity_has_the_scale_of_the_type():
+    clear = np.zeros((2, 2, 4), dtype=np.uint8)
+    clear[0, 0, 3] = 255
+    for given in (clear, clear.astype(np.uint16) * 257, clear / 255):
+        found = pixels(open_pixels(given, "here"))[0, :, :, 0]
+        white = 1 if given.dtype.kind == "f" else 255
+        assert found.tolist() == [[0, white], [white, white]]
+    with pytest.raises(DataError, match=r"the opacity, must be in 0\.\.1, got 0\.\.255"):
+        open_pixels(clear.astype(float), "here")
 
 
 def test_an_image_is_rotated_as_its_exif_tag_says(tmp_path):
@@ -106,7 +148,7 @@ def test_the_shape_of_an_array_decides(shape, series, count):
 
 def test_fractions_stay_fractions_and_are_scaled_to_a_size():
     picture = open_pixels(np.linspace(0, 1, 64).reshape(8, 8), "here")
-    assert picture.is_float
+    assert picture.largest == 1
     half = pixels(picture, size=(4, 4))
     assert half.dtype == np.float32
     assert half.shape == (1, 4, 4, 1)
@@ -143,7 +185,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, how):
     file = damaged(tmp_path, how)
 
     def read() -> None:
-        list(read_pixels(open_picture(file, place), place, grey=True, size=(8, 8)))
+        list(read_pixels(open_picture(file, place), grey=True, size=(8, 8)))
 
     place = "m.csv: line 2"
     with pytest.raises(DataError, match=DAMAGE[how]) as caught:
@@ -159,7 +201,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, how):
         (np.zeros((2, 3, 4, 5)), "expected pixels"),
         (np.zeros((0, 4)), "has no pixels"),
         (np.full((4, 4), np.nan), "not a finite number"),
-        (np.full((4, 4), -1), "integers of pixels must be in 0..255"),
+        (np.full((4, 4), -1), "pixels of type int64 must be in 0..255"),
         (np.array([["a"]]), "expected pixels"),
         ([[1, 2], [3]], "rows of different lengths"),
         (3, "expected a path or pixels, got int"),

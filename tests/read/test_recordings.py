@@ -297,7 +297,7 @@ def test_arrays_have_steps_as_stamps() -> None:
             {"unique_id": ["a"], "label": ["u"], "start": [5], "end": [4]},
             {},
             DataError,
-            "row 0: expected start before end, dates or seconds, got 5 and 4",
+            r"row 0: the end \(4\) is before the start \(5\); exchange or correct them",
         ),
         (
             {"unique_id": ["a"], "ds": [1], "x": [1], "y": [1]},

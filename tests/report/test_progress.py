@@ -247,6 +247,23 @@ def test_notes_name_flags_only_during_a_command() -> None:
 
 
 @pytest.mark.parametrize(
+    ("message", "wanted"),
+    [
+        ("is it encoding='utf-16'?", "is it --encoding utf-16?"),
+        ("column='my text' is", "--column 'my text' is"),
+        ("name it with encoding=..., such", "name it with --encoding ..., such"),
+        ("exists already; or set overwrite", "exists already; or set --overwrite"),
+        ("omit words, phrases and k; it", "omit --words, --phrases and --k; it"),
+        ("set masks and speed only", "set --masks and --speed only"),
+        ("set a larger beam", "set a larger beam"),
+        ("set words=None or kinds", "set --no-words or kinds"),
+    ],
+)
+def test_names_after_a_verb_and_quoted_values_become_flags(message: str, wanted: str) -> None:
+    assert name_flags(message) == wanted
+
+
+@pytest.mark.parametrize(
     "message",
     [
         "no column unique_id; its columns: 'hidden_size', 'y'",

@@ -63,6 +63,47 @@ def test_the_text_of_strokes_is_written_to_a_table(run, tmp_path, capsys):
     assert "reads recordings, so it takes no TEXT" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            "--frame-stride 2",
+            "--frame-stride has no effect on recordings, only on audio clips; omit --frame-stride, "
+            "or set --input audio",
+        ),
+        ("--features mfcc", "--features has no effect on recordings, only on audio clips"),
+        ("--sample-rate 8000", "--sample-rate has no effect on recordings"),
+        ("--masks 0", "--masks has no effect on recordings"),
+        ("--scan patches", "--scan has no effect on recordings, only on images; omit --scan"),
+        ("--character-size 8", "--character-size has no effect on recordings, only on sentences"),
+        (
+            "--ctc-weight 0.3",
+            "--ctc-weight has no effect without --decoder transducer; set it, or omit --ctc-weight",
+        ),
+        ("--joint-size 64", "--joint-size has no effect without --decoder transducer"),
+        ("--halve-after 2", "--halve-after has no effect without --schedule halve"),
+        ("--value x", "--value has no effect without --variable; set it, or omit --value"),
+    ],
+)
+def test_settings_without_an_effect_are_refused_before_a_training(tmp_path, flags, message, capsys):
+    strokes = write_strokes(tmp_path / "pen.csv", texts_of(4, 0), 0)
+    command = ["train", "transcriber", str(strokes), "--out", str(tmp_path / "run")]
+    assert main([*command, "--channels", "x", "--channels", "y", *flags.split()]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_setting_of_an_older_model_does_not_stop_its_use(run, tmp_path):
+    model = elman.load(run)
+    model.ctc_weight, model.frame_stride = 0.5, 2  # as a folder of an earlier version can have it
+    model.save(tmp_path / "run")
+    again = elman.load(tmp_path / "run")
+    strokes = write_strokes(tmp_path / "new.csv", texts_of(3, 1), 1)
+    assert again.predict(strokes) == model.predict(strokes)
+
+
 def test_a_transcriber_of_texts_is_refused(tmp_path, capsys):
     file = tmp_path / "words.csv"
     file.write_text("word,text\n" + "cat,kat\nbad,bad\n" * 30)

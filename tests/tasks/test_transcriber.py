@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,10 @@ from elman.decode.endpoints import Endpoints
 from elman.decode.hypotheses import SpeechSearch
 from elman.decode.kneser_ney import write_arpa
 from elman.errors import ArgumentError, DataError
+from elman.inputs.audio import AudioReader
+from elman.read.examples import Examples
 from elman.report.transcripts import score_transcripts
+from elman.targets.transcripts import Transcripts
 from tests.sounds import RATE, sentences, spoken, write_manifest
 
 SOUNDS, TEXTS = sentences(160, seed=1)
@@ -160,11 +164,37 @@ def test_a_language_model_phrases_and_a_closed_vocabulary_change_the_result(tmp_
         ({"words": "ba"}, r"expected a list of strings, got one: 'ba'; write \[words\]"),
         ({"words": [1]}, r"words\[0\] must be a string, got int"),
         ({"phrases": ["ba", None]}, r"phrases\[1\] must be a string, got NoneType"),
-        ({"phrases": {"ba": ""}}, "the boost of 'ba' must be a number, got ''"),
+        ({"phrases": {"ba": ""}}, r"phrases\['ba'\] must be a boost in 0..1,000 nats"),
         ({"phrases": {1: 2.0}}, r"phrases\[0\] must be a string, got int"),
     ):
         with pytest.raises(ArgumentError, match=message):
             model.predict(sounds[:1], **given)
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("tokens", ["character", "word", "bpe"])
+@pytest.mark.parametrize("decoder", ["ctc", "transducer"])
+def test_all_kinds_of_tokens_take_a_closed_vocabulary(decoder, tokens, single):
+    texts = [text.split()[0] for text in TEXTS] if single else TEXTS
+    options = {"tokens": tokens, "vocabulary_size": {"bpe": 270}.get(tokens)}
+    model = transcriber(**DECODERS[decoder], **options, epochs=2, examples=80).fit(SOUNDS, texts)
+    for text in model.predict(SOUNDS[:20], words=["ba", "du"]):
+        assert text == "" or set(text.split(" ")) <= {"ba", "du"}
+    if tokens == "bpe":  # bytes write everything
+        assert set(model.predict(SOUNDS[:1], words=["ba", "qé"])[0].split()) <= {"ba", "qé"}
+        return
+    with pytest.raises(ArgumentError, match=r"words\[1\]: the tokens .* cannot write 'q'"):
+        model.predict(SOUNDS[:1], words=["ba", "q"])
+
+
+def test_the_parts_of_a_long_clip_are_words_of_the_list():
+    texts = [text.split()[0] for text in TEXTS[:60]]
+    model = transcriber(epochs=4, examples=120, bidirectional=True).fit(SOUNDS[:60], texts)
+    x = np.concatenate([np.tile(long_sound()[0], 12), SOUNDS[0][0]])
+    assert len(x) > 61 * RATE
+    found = model.predict([(x, RATE)], words=["ba", "du", "ki", "mo"])[0]
+    assert set(found.split(" ")) <= {"ba", "du", "ki", "mo"}
+    assert len(found.split(" ")) > 1
 
 
 def test_a_language_model_of_elman_is_used(tmp_path):
@@ -226,13 +256,43 @@ def test_steps_are_counted_after_a_pyramid():
     assert model.transcripts.step_seconds == pytest.approx(0.02)
     short = [(SOUNDS[0][0][:400], RATE)]  # 50 ms: one step of three frames
     assert model.predict(short) == [""]
-    with pytest.raises(DataError, match="row 0: the clip is too short: it has 1 steps, but at"):
+    with pytest.raises(DataError, match="row 0: the clip is too short: it has 1 step, but"):
         model.evaluate(short, ["abc"])
 
 
 def test_a_transcript_without_known_characters_is_refused(fitted):
     with pytest.raises(DataError, match="row 0: the transcript has no character that occurs"):
         fitted.evaluate(SOUNDS[:1], ["XYZ"])
+
+
+CLIPS = r"expected a list of clips, got one pair \(samples, rate\); write \[\(samples, rate\)\]"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (SOUNDS[0], CLIPS),
+        (list(SOUNDS[0]), CLIPS),
+        (
+            SOUNDS[0][0],
+            r"expected a list of clips, got one array \(\d+,\); write \[\(",
+        ),
+        (
+            [SOUNDS[0], (*SOUNDS[0], 3)],
+            r"row 1: expected a path, an array or a pair \(samples, rate\), got a tuple of 3",
+        ),
+        ([(RATE, SOUNDS[0][0])], r"row 0: expected a path, .* got a tuple of 2 values that are no"),
+        ([None], r"row 0: expected a path, an array or a pair \(samples, rate\), got NoneType"),
+    ],
+)
+def test_data_that_are_no_list_of_clips_are_refused_in_one_line(fitted, given, message):
+    texts = ["ba", "du"][: len(given)]
+    for verb in (fitted.predict, fitted.transcribe, partial(fitted.evaluate, transcripts=texts)):
+        with pytest.raises((ArgumentError, DataError), match=message):
+            verb(given)
+    if len(given) == 2 and given is not SOUNDS[0]:
+        with pytest.raises((ArgumentError, DataError), match=message):
+            transcriber(epochs=1).fit(given, ["ba", "du"])
 
 
 def test_settings_that_cannot_work_are_refused():
@@ -294,6 +354,93 @@ def test_commands_predict_files_manifests_and_subtitles(run, tmp_path, capsys):
     assert "no.wav" in capsys.readouterr().err
 
 
+def test_evaluate_scores_the_transcripts_of_the_same_search_as_predict(run, tmp_path, capsys):
+    model, manifest = elman.load(run / "run"), run / "data.csv"
+    (tmp_path / "words.txt").write_text("ba du\nki\n")
+    (tmp_path / "names.txt").write_text("mo mo:20\n")
+    write_arpa(TEXTS, tmp_path / "words.arpa", order=2)
+    options = {
+        "words": tmp_path / "words.txt",
+        "phrases": tmp_path / "names.txt",
+        "language_model": tmp_path / "words.arpa",
+    }
+    plain = model.evaluate(manifest)
+    for name, file in options.items():
+        scores = model.evaluate(manifest, **{name: file})
+        found = score_transcripts(model.predict(manifest, **{name: file}), TEXTS[:60])
+        assert {key: scores[key] for key in found} == found
+        assert scores["loss"] == plain["loss"]
+        assert scores != plain
+        capsys.readouterr()
+        flag = f"--{name.replace('_', '-')}"
+        command = ["evaluate", str(run / "run"), str(manifest), flag, str(file), "--json"]
+        assert main(command) == 0
+        assert json.loads(capsys.readouterr().out) == scores
+    beam = SpeechSearch(beam=1)
+    found = score_transcripts(model.predict(manifest, search=beam), TEXTS[:60])
+    assert main(["evaluate", str(run / "run"), str(manifest), "--beam", "1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out).items() >= found.items()
+
+
+NONE = " has no effect without "
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "transcribe", "listen"])
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--lm-weight 0.5", f"--lm-weight{NONE}--language-model; add it, or omit --lm-weight"),
+        ("--boost 3", f"--boost{NONE}--phrases; add it, or omit --boost"),
+        ("--phrases FILE --boost 1e99", "--boost must be in 0..1,000, got 1e+99"),
+        ("--phrases FILE --boost -1", "--boost must be in 0..1,000, got -1.0"),
+        ("--word-bonus nan", "--word-bonus must be in -1,000..1,000, got nan"),
+        ("--beam 0", "--beam must be at least 1, got 0"),
+        ("--words FILE", "FILE, line 2: the tokens of the model cannot write 'q' of 'q'"),
+        ("--phrases FILE", "FILE, line 2: the tokens of the model cannot write 'q'"),
+    ],
+)
+def test_options_of_speech_are_checked_in_every_command(
+    run, command, flags, message, tmp_path, capsys
+):
+    file = tmp_path / "words.txt"
+    file.write_text("ba\nq\n")
+    data = {"predict": "data_0000.wav", "evaluate": "data.csv", "transcribe": "data_0000.wav"}
+    data = [str(run / data[command])] if command in data else []
+    given = flags.replace("FILE", str(file)).split()
+    assert main([command, str(run / "run"), *data, *given]) == 2
+    error = capsys.readouterr().err
+    assert message.replace("FILE", str(file)).replace(" of 'q'", "") in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--out a.srt --k 3", "a.srt: has only the best transcript; omit --k, or omit --out"),
+        ("--k 5 --beam 2", "--k 5 needs a beam of at least 5, got --beam 2"),
+        ("--k 0", "--k must be at least 1, got 0"),
+        ("--overwrite", f"--overwrite{NONE}--out"),
+        ("--skip-bad-rows bad.csv", f"--skip-bad-rows{NONE}--file"),
+        ("--out a.srt --skip-bad-rows bad.csv", f"--skip-bad-rows{NONE}--file"),
+    ],
+)
+def test_options_without_an_effect_on_a_prediction_are_refused(run, flags, message, capsys):
+    assert main(["predict", str(run / "run"), str(run / "data_0000.wav"), *flags.split()]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def test_options_of_a_search_are_refused_for_other_models(tmp_path, capsys):
+    texts = ["good"] * 10 + ["bad"] * 10
+    model = elman.Classifier(epochs=1, device="cpu", hidden_size=4).fit(texts, texts)
+    model.save(tmp_path / "run")
+    assert main(["evaluate", str(tmp_path / "run"), "a.csv", "--beam", "2"]) == 2
+    assert "--beam is an option of a transcriber of recordings or a transcriber" in (
+        capsys.readouterr().err
+    )
+
+
 def test_raw_samples_are_written_down_from_standard_input(run, monkeypatch, capsys):
     x, _ = long_sound(pause=1.5)
     raw = (x * 32767).astype("<i2").tobytes() + b"\0"  # half a sample at the end
@@ -351,6 +498,24 @@ def test_endpoints_follow_their_rules():
     for bad in ({"silence": 0}, {"pause": -1}, {"longest": float("nan")}):
         with pytest.raises(ArgumentError, match="must be a positive time"):
             Endpoints(**bad)
+    for bad in ("a", None, True, [1]):
+        with pytest.raises(ArgumentError, match="pause must be a number, got "):
+            Endpoints(pause=bad)
+
+
+def test_an_object_of_another_kind_is_named_with_its_article(fitted):
+    for name, wanted in (("endpoints", "an Endpoints"), ("search", "a SpeechSearch")):
+        with pytest.raises(ArgumentError, match=f"{name} must be {wanted}, got int"):
+            fitted.stream(**{name: 3})
+
+
+def test_one_held_out_clip_is_singular():
+    for count, wanted in ((2, "2 audio clips, 2%, are"), (1, "1 audio clip, 1%, is")):
+        examples = Examples(SOUNDS[:100], TEXTS[:100], [str(n) for n in range(100)])
+        notes = []
+        model = elman.Transcriber(validation_fraction=count / 100)
+        Transcripts(model).hold_out(examples, AudioReader(model), notes)
+        assert notes == [f"{wanted} held out for validation"]
 
 
 def test_silence_gives_no_utterance(fitted):

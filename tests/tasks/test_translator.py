@@ -616,13 +616,27 @@ def test_unknown_characters_are_replaced_without_spaces(trained: elman.Translato
     ("flags", "message"),
     [
         (["predict", "RUN", "one", "--beam", "0"], "--beam must be at least 1, got 0"),
-        (["predict", "RUN", "one", "--k", "9", "--beam", "2"], "n_best must be in 1..beam=2"),
+        (["predict", "RUN", "one", "--k", "9", "--beam", "2"], "--k 9 needs a beam of at least 9"),
+        (
+            ["predict", "RUN", "one", "--beam", "1", "--length-penalty", "0"],
+            "--length-penalty and --coverage-penalty choose between several sequences",
+        ),
+        (["predict", "RUN", "one", "--overwrite"], "--overwrite has no effect without --out;"),
+        (
+            ["predict", "RUN", "one", "--skip-bad-rows", "bad.csv"],
+            "--skip-bad-rows has no effect without --file; add it, or omit --skip-bad-rows",
+        ),
+        (
+            ["generate", "RUN", "one", "--temperature", "0", "--top-k", "3"],
+            "--top-k has no effect with --temperature 0, which takes the likeliest word",
+        ),
+        (["chat", "RUN", "--seed", "3"], "and --seed draw answers: set --temperature"),
         (["predict", "RUN", "--file", "a", "--out", "b", "--k", "3"], "--k is for a TEXT"),
         (
             ["generate", "RUN", "one", "--stop", "x"],
             "--stop is an option of a language model; ",
         ),
-        (["chat", "RUN", "--top-k", "3"], "--top-k and --top-p draw answers: set --temperature"),
+        (["chat", "RUN", "--top-k", "3"], "--top-k, --top-p and --seed draw answers: set"),
     ],
 )
 def test_options_without_an_effect_are_refused(
@@ -630,6 +644,22 @@ def test_options_without_an_effect_are_refused(
 ) -> None:
     assert main([str(talker) if flag == "RUN" else flag for flag in flags]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (Search, "beam"),
+        (Search, "n_best"),
+        (Search, "no_repeat"),
+        (Search, "length_penalty"),
+        (Consensus, "samples"),
+        (Consensus, "temperature"),
+    ],
+)
+def test_a_setting_of_a_search_that_is_no_number_is_named(kind: type[object], name: str) -> None:
+    with pytest.raises(ArgumentError, match=rf"^{name} must be a (whole )?number, got 'a'"):
+        kind(**{name: "a"})
 
 
 def test_a_transformer_refuses_settings_of_attention() -> None:
