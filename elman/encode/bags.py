@@ -59,6 +59,42 @@ class Bag(NamedTuple):
     starts: Tensor
 
 
+def join_bags(
+    bags: Sequence[Bag], rows: Sequence[Sequence[int]], sizes: Sequence[int], count: int
+) -> Bag:
+    """Return bags of several inputs as one bag of `count` rows.
+
+    Args:
+        bags: the bag of each input.
+        rows: for each bag, the row of the result to which each of its rows belongs.
+        sizes: number of features of each input; their numbers follow each other.
+        count: B.
+
+    Example:
+        >>> import torch
+        >>> from elman.encode.bags import Bag, join_bags
+        >>> one = Bag(torch.tensor([0, 1, 1]), torch.ones(3), torch.tensor([0, 2]))
+        >>> two = Bag(torch.tensor([0]), torch.ones(1), torch.tensor([0]))
+        >>> whole = join_bags([one, two], [[0, 2], [0]], [2, 5], 3)
+        >>> whole.numbers.tolist(), whole.starts.tolist()
+        ([0, 1, 2, 1], [0, 3, 3])
+    """
+    owners, numbers = [], []
+    first = np.cumsum([0, *sizes])
+    for bag, some, offset in zip(bags, rows, first[:-1].tolist(), strict=True):
+        lengths = np.diff(np.append(bag.starts.numpy(), len(bag.numbers)))
+        owners.append(np.repeat(np.array(some, dtype=np.int64), lengths))
+        numbers.append(bag.numbers.numpy() + offset)
+    owner = np.concatenate(owners)
+    order = np.argsort(owner, kind="stable")
+    starts = np.append(0, np.bincount(owner, minlength=count).cumsum()[:-1])
+    return Bag(
+        torch.from_numpy(np.concatenate(numbers)[order]),
+        torch.cat([bag.values for bag in bags])[torch.from_numpy(order)],
+        torch.from_numpy(starts),
+    )
+
+
 @dataclass
 class Levels:
     """Quantiles of statistics.

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from elman.encode.bags import Bag
+from elman.encode.bags import Bag, join_bags
 from elman.encode.encoder import Encoder
 from elman.encode.fuse import Fuse, ReadMoments, ReadSequence, ReadValue, at_moments
 from elman.errors import ArgumentError, DataError
+from elman.inputs.fused_baselines import fused_baselines
 from elman.inputs.input import Guesses, Input, Probabilities, Reader, TargetColumn, pair
 from elman.inputs.live import LiveInput
 from elman.inputs.live_fused import LiveFused, Moments
 from elman.inputs.settings import InputSettings
-from elman.inputs.values import value_baselines
 from elman.manifest import INPUTS, check_parts, start_manifest
 from elman.padded import Joint
 from elman.read.columns import Table
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 UNITS = 64  # features of the vectors of an input other than the main one, at most hidden_size
 FILES = ("audio", "image")  # kinds whose cells can be names of files
-DROPPED = 0.1  # default probability of dropping a whole input in training
+DROPPED = 0.3  # default probability of dropping a whole input in training
 
 
 class FusedReader(Reader):
@@ -147,7 +147,7 @@ class FusedReader(Reader):
         return Fused(
             self,
             [
-                part.learn(self.known(train, n), notes, classes=0 if n else classes)
+                part.learn(self.known(train, n), notes, classes=classes)
                 for n, part in enumerate(self.parts.values())
             ],
         )
@@ -181,7 +181,8 @@ class Fused(Input):
 
     def __init__(self, reader: FusedReader, parts: Sequence[Input]) -> None:
         self.reader, self.parts, self.first = reader, list(parts), parts[0]
-        self.features, self.step_seconds = self.first.features, self.first.step_seconds
+        self.features = sum(part.features for part in self.parts)
+        self.step_seconds = self.first.step_seconds
         self.use = (f"model.predict(table)  # columns: {', '.join(map(repr, reader.columns))}",)
 
     def save(self, folder: Path) -> None:
@@ -267,8 +268,16 @@ class Fused(Input):
         return np.zeros(0, np.int64) if item[0] is None else self.first.steps(item[0])
 
     def bag(self, items: Sequence[tuple[Any, ...]]) -> Bag | None:
-        """Return the inputs of the wide part, which reads the main input if it is a text."""
-        return self.first.bag(["" if item[0] is None else item[0] for item in items])
+        """Return the inputs of the wide part: those of each input."""
+        bags, rows, sizes = [], [], []
+        for n, part in enumerate(self.parts):
+            there = [row for row, item in enumerate(items) if item[n] is not None]
+            bag = part.bag([items[row][n] for row in there])
+            if part.features and bag is not None:
+                bags.append(bag)
+                rows.append(there)
+                sizes.append(part.features)
+        return join_bags(bags, rows, sizes, len(items)) if bags else None
 
     def live(self, static: Mapping[str, object]) -> LiveInput:
         """Return an item whose first input arrives element by element.
@@ -280,15 +289,18 @@ class Fused(Input):
         if static.keys() != set(names):
             shown = ", ".join(static) or "none"
             raise ArgumentError(f"stream needs the inputs {', '.join(names)}, got {shown}")
-        others = tuple(
+        given = [
             None
             if self.reader.is_missing(part.reader, static[name])
-            else part.encode([part.reader.item_given(static[name], name)])[0]
+            else part.reader.item_given(static[name], name)
             for name, part in zip(names, self.parts[1:], strict=True)
-        )
-        return LiveFused(
-            self.first.live({}), others, [self._ratio(part) for part in self.parts[1:]]
-        )
+        ]
+        arrays = [
+            None if one is None else part.encode([one])[0]
+            for one, part in zip(given, self.parts[1:], strict=True)
+        ]
+        ratios = [self._ratio(part) for part in self.parts[1:]]
+        return LiveFused(self.first.live({}), tuple(arrays), ratios, self.bag([(None, *given)]))
 
     def epochs(self, count: int) -> int:
         """Return the default number of epochs for a number of examples."""
@@ -317,7 +329,7 @@ class Fused(Input):
     @property
     def wide(self) -> str:
         """The features of the wide part, for messages."""
-        return self.first.wide
+        return ", ".join(part.wide for part in self.parts if part.features)
 
     @property
     def made(self) -> str:
@@ -334,21 +346,8 @@ class Fused(Input):
     def label_baselines(
         self, train: Examples, targets: Tensor, others: Mapping[str, Examples], classes: int
     ) -> list[Probabilities]:
-        """Return the probabilities of simpler models of the values, and of each other input."""
-        values = [n for n, part in enumerate(self.parts) if part.reader.static]
-        found: list[Probabilities] = []
-        if values:
-            some = {n: part.columns(values) for n, part in others.items()}
-            known_values = train.columns(values)
-            inputs: list[Any] = [self.parts[n] for n in values]
-            found += value_baselines(inputs, known_values, targets, some, classes)
-        for n, (name, part) in enumerate(zip(self.reader.columns, self.parts, strict=True)):
-            if n not in values:
-                found += [
-                    (f"{name}: {title}", p)
-                    for title, p in _of_present(part, n, train, targets, others, classes)
-                ]
-        return found
+        """Return the probabilities of simpler models of the inputs, together and one by one."""
+        return fused_baselines(self, train, targets, others, classes)
 
     def tag_baselines(
         self, train: Examples, targets: list[NDArray[np.int64]], others: Mapping[str, Examples]
@@ -356,33 +355,3 @@ class Fused(Input):
         """Return the tags of simpler models of the first input."""
         parts = {name: part.column(0) for name, part in others.items()}
         return self.first.tag_baselines(train.column(0), targets, parts)
-
-
-def _of_present(
-    part: Input,
-    number: int,
-    train: Examples,
-    targets: Tensor,
-    others: Mapping[str, Examples],
-    classes: int,
-) -> list[Probabilities]:
-    """Return the probabilities of simpler models of an input, and frequencies where it is missing.
-
-    The models learn only from items in which the input is not missing.
-    """
-    there = {name: one.present(number) for name, one in others.items()}
-    rows = train.present(number)
-    if not rows or not all(there.values()):
-        return []
-    parts = {name: others[name].select(some).column(number) for name, some in there.items()}
-    some = train.select(rows).column(number)
-    several = targets.dim() == 2
-    frequent = targets.float().mean(0) if several else targets.bincount(minlength=classes)
-    usual = frequent if several else frequent / len(targets)
-    found: list[Probabilities] = []
-    for title, p in part.label_baselines(some, targets[rows], parts, classes):
-        whole = {name: usual.float().repeat(len(one), 1) for name, one in others.items()}
-        for name, one in p.items():
-            whole[name][there[name]] = one
-        found.append((title, whole))
-    return found

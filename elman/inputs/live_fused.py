@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elman.encode.bags import Bag
 from elman.encode.fuse import at_moments
 from elman.errors import DataError
 from elman.inputs.live import Array, LiveInput, Step
@@ -43,12 +44,18 @@ class LiveFused(LiveInput):
         first: the main input.
         others: arrays of the other inputs; None for a missing one.
         ratios: their steps in a step of the main input; 0 for an input that is read as a whole.
+        bag: inputs of the wide part from the other inputs; None without one.
     """
 
     def __init__(
-        self, first: LiveInput, others: tuple[Array | None, ...], ratios: Sequence[float]
+        self,
+        first: LiveInput,
+        others: tuple[Array | None, ...],
+        ratios: Sequence[float],
+        bag: Bag | None,
     ) -> None:
-        self._first, self._others, self._ratios, self._steps = first, others, ratios, 0
+        self._first, self._others, self._ratios, self._bag = first, others, ratios, bag
+        self._steps = 0
 
     @property
     def key(self) -> str:  # type: ignore[override]
@@ -92,4 +99,8 @@ class LiveFused(LiveInput):
             else np.asarray(row_of(one))[at_moments(len(one), begin, end, ratio)]
             for one, ratio in zip(self._others, self._ratios, strict=True)
         )
-        return step._replace(array=Joint(step.array, others))
+        bag = step.bag or self._bag
+        if step.bag is not None and self._bag is not None:  # a row of both
+            numbers, values = (torch.cat([step.bag[n], self._bag[n]]) for n in (0, 1))
+            bag = Bag(numbers, values, step.bag.starts)
+        return step._replace(array=Joint(step.array, others), bag=bag)

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elman.encode.bags import SHARE, Bag
 from elman.encode.embed import Embed
 from elman.encode.encoder import Encoder
 from elman.encode.series import SeriesEmbed
@@ -69,14 +71,17 @@ class NumberReader(ValueReader):
                 f"column {self.column!r}: is {numbers[0]:g} in all training rows, so a model "
                 "cannot learn from it; remove this input"
             )
-        return Number(self, edges.tolist(), float(numbers.mean()), float(numbers.std()))
+        mean, deviation = float(numbers.mean()), float(numbers.std())
+        return Number(self, edges.tolist(), mean, deviation, wide=classes > 0)
 
     def load(self, folder: Path) -> Number:
         """Return the numbers of a model folder."""
         values = read_json(folder / SERIES)
         with content_of(folder / SERIES):
             edges, mean, deviation = values["edges"], values["mean"], values["deviation"]
-            found = Number(self, [float(one) for one in edges], float(mean), float(deviation))
+            edges = [float(one) for one in edges]
+            wide = bool(values["wide"])
+            found = Number(self, edges, float(mean), float(deviation), wide=wide)
             if len(edges) < 2 or not (np.diff(found.edges) > 0).all() or not found.deviation > 0:
                 raise ValueError("edges must increase, and the deviation must be positive")
         return found
@@ -89,20 +94,28 @@ class Number(Input):
         reader: the reader of the numbers.
         edges: the edges of the bins, increasing.
         mean, deviation: of the training numbers.
+        wide: whether the wide part reads the bin.
     """
 
     reader: NumberReader
 
     def __init__(
-        self, reader: NumberReader, edges: Sequence[float], mean: float, deviation: float
+        self,
+        reader: NumberReader,
+        edges: Sequence[float],
+        mean: float,
+        deviation: float,
+        *,
+        wide: bool,
     ) -> None:
         self.reader, self.edges = reader, np.array(edges)
         self.mean, self.deviation = mean, deviation
+        self.features = len(edges) - 1 if wide else 0
 
     def save(self, folder: Path) -> None:
         """Write the bins, the mean and the deviation."""
         values = {"edges": self.edges.tolist(), "mean": self.mean, "deviation": self.deviation}
-        write_json(folder / SERIES, values)
+        write_json(folder / SERIES, {**values, "wide": self.features > 0})
 
     def encode(self, items: Sequence[float]) -> list[Array]:
         """Return the features (1, bins + 1) of each number."""
@@ -114,6 +127,16 @@ class Number(Input):
     def layer(self, settings: InputSettings) -> tuple[Encoder, int]:
         """Return a layer that changes nothing, and the number of features."""
         return SeriesEmbed(len(self.edges), []), len(self.edges)
+
+    def bag(self, items: Sequence[float]) -> Bag | None:
+        """Return the bin of each number, for the wide part."""
+        bins = np.searchsorted(self.edges[1:-1], np.array(items, dtype=np.float64), side="right")
+        return one_feature(bins) if self.features else None
+
+    @property
+    def wide(self) -> str:
+        """The features of the wide part, for messages."""
+        return f"{self.features} ranges of {self.reader.column}"
 
     def steps(self, item: float) -> NDArray[np.int64]:
         """Return the only step."""
@@ -163,15 +186,16 @@ class CategoryReader(ValueReader):
                 f"column {self.column!r} has {len(counts):,} different categories in "
                 f"{len(train.items):,} rows, so most of them cannot be learned"
             )
-        return Category(self, [name for name, _ in counts.most_common()])
+        return Category(self, [name for name, _ in counts.most_common()], wide=classes > 0)
 
     def load(self, folder: Path) -> Category:
         """Return the categories of a model folder."""
-        names: Any = read_json(folder / WORDS).get("categories")
+        values = read_json(folder / WORDS)
         with content_of(folder / WORDS):
+            names = values["categories"]
             if not (names and all(isinstance(name, str) for name in names)):
                 raise ValueError("categories must be texts")
-            return Category(self, names)
+            return Category(self, names, wide=bool(values["wide"]))
 
 
 class Category(Input):
@@ -180,17 +204,19 @@ class Category(Input):
     Args:
         reader: the reader of the categories.
         names: the categories, the most frequent first.
+        wide: whether the wide part reads them.
     """
 
     reader: CategoryReader
 
-    def __init__(self, reader: CategoryReader, names: Sequence[str]) -> None:
+    def __init__(self, reader: CategoryReader, names: Sequence[str], *, wide: bool) -> None:
         self.reader, self.names = reader, list(names)
+        self.features = len(self.names) if wide else 0
         self._numbers = {name: number for number, name in enumerate(self.names)}
 
     def save(self, folder: Path) -> None:
         """Write the categories."""
-        write_json(folder / WORDS, {"categories": self.names})
+        write_json(folder / WORDS, {"categories": self.names, "wide": self.features > 0})
 
     def encode(self, items: Sequence[str]) -> list[Array]:
         """Return the number (1,) of each category; an array (0,) if it is unknown."""
@@ -202,6 +228,16 @@ class Category(Input):
     def layer(self, settings: InputSettings) -> tuple[Encoder, int]:
         """Return the embedding layer with random weights, and its features."""
         return Embed(len(self.names), SIZE), SIZE
+
+    def bag(self, items: Sequence[str]) -> Bag | None:
+        """Return each category, for the wide part; an unknown one has no feature."""
+        numbers = np.array([self._numbers.get(one, -1) for one in items], dtype=np.int64)
+        return one_feature(numbers) if self.features else None
+
+    @property
+    def wide(self) -> str:
+        """The features of the wide part, for messages."""
+        return f"{self.features:,} values of {self.reader.column}"
 
     def steps(self, item: str) -> NDArray[np.int64]:
         """Return the only step."""
@@ -247,6 +283,14 @@ def value_baselines(
         for fit, model in ((by_forest, "random forest"), (by_regression, "logistic regression"))
     ]
     return [one for one in found if one is not None]
+
+
+def one_feature(numbers: NDArray[np.int64]) -> Bag:
+    """Return a bag with one feature in each row; none where the number is negative."""
+    there = numbers >= 0
+    kept = torch.from_numpy(numbers[there])
+    starts = torch.from_numpy(there.cumsum() - there)
+    return Bag(kept, torch.full((len(kept),), SHARE), starts)
 
 
 def in_tuples(part: Examples) -> Examples:
