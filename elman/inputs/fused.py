@@ -347,7 +347,8 @@ class Fused(Input):
         self, train: Examples, targets: Tensor, others: Mapping[str, Examples], classes: int
     ) -> list[Probabilities]:
         """Return the probabilities of simpler models of the inputs, together and one by one."""
-        return fused_baselines(self, train, targets, others, classes)
+        named = dict(zip(self.reader.columns, self.parts, strict=True))
+        return fused_baselines(named, self.bag, train, targets, others, classes)
 
     def tag_baselines(
         self, train: Examples, targets: list[NDArray[np.int64]], others: Mapping[str, Examples]

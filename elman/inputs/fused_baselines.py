@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,15 +16,13 @@ from elman.inputs.values import value_baselines
 from elman.optional import find
 from elman.read.examples import Examples
 
-if TYPE_CHECKING:
-    from elman.inputs.fused import Fused
-
 ALL = "logistic regression on all texts, numbers and categories"
 MOST = 200_000  # examples from which it learns
 
 
 def fused_baselines(
-    learned: Fused,
+    named: Mapping[str, Input],
+    bag: Callable[[Sequence[Any]], Bag | None],
     train: Examples,
     targets: Tensor,
     others: Mapping[str, Examples],
@@ -33,39 +31,40 @@ def fused_baselines(
     """Return the probabilities of simpler models of the inputs, together and one by one.
 
     Args:
-        learned: the inputs after training.
+        named: the inputs after training, by column.
+        bag: returns the features of the wide part for some items.
         train: the training data.
         targets: their classes (N), or zeros and ones (N, K).
         others: the other data by part.
         classes: K.
     """
-    values = [n for n, part in enumerate(learned.parts) if part.reader.static]
+    inputs = list(named.values())
+    values = [n for n, part in enumerate(inputs) if part.reader.static]
+    features = sum(part.features for part in inputs)
     found: list[Probabilities] = []
-    if sum(part.features > 0 for part in learned.parts) > 1 and find("sklearn") is not None:
-        found.append((ALL, _together(learned, train, targets, others, classes)))
+    if sum(part.features > 0 for part in inputs) > 1 and find("sklearn") is not None:
+        x = _rows(bag, train.items[:MOST], features)
+        parts = {name: _rows(bag, part.items, features) for name, part in others.items()}
+        found.append((ALL, _together(x, targets[:MOST], parts, classes)))
     if values:
         some = {n: part.columns(values) for n, part in others.items()}
-        inputs: list[Any] = [learned.parts[n] for n in values]
-        found += value_baselines(inputs, train.columns(values), targets, some, classes)
-    for n, (name, part) in enumerate(zip(learned.reader.columns, learned.parts, strict=True)):
+        chosen: list[Any] = [inputs[n] for n in values]
+        found += value_baselines(chosen, train.columns(values), targets, some, classes)
+    for n, (name, part) in enumerate(named.items()):
         if n not in values:
             of_one = _of_present(part, n, train, targets, others, classes)
             found += [(f"{name}: {title}", p) for title, p in of_one]
     return found
 
 
-def _together(
-    learned: Fused, train: Examples, targets: Tensor, others: Mapping[str, Examples], classes: int
-) -> dict[str, Tensor]:
+def _together(x: Any, targets: Tensor, parts: Mapping[str, Any], classes: int) -> dict[str, Tensor]:
     """Return the probabilities of a logistic regression on the bags of all inputs."""
     from sklearn.linear_model import LogisticRegression
 
     several = targets.dim() == 2
-    x = _rows(learned, train.items[:MOST])
-    parts = {name: _rows(learned, part.items) for name, part in others.items()}
-    found = {name: torch.zeros(len(part), classes) for name, part in others.items()}
+    found = {name: torch.zeros(part.shape[0], classes) for name, part in parts.items()}
     for k, wanted in enumerate(targets.long().T if several else targets[None]):
-        y = wanted[:MOST].numpy()
+        y = wanted.numpy()
         if len(np.unique(y)) == 1:
             for p in found.values():
                 p[:, k if several else y[0]] = float(y[0]) if several else 1.0
@@ -80,15 +79,15 @@ def _together(
     return found
 
 
-def _rows(learned: Fused, items: Sequence[Any]) -> Any:
+def _rows(bag: Callable[[Sequence[Any]], Bag | None], items: Sequence[Any], features: int) -> Any:
     """Return the bags of items as a sparse matrix (N, features)."""
     from scipy.sparse import csr_matrix
 
-    bag: Bag | None = learned.bag(items)
-    assert bag is not None
-    ends: NDArray[np.int64] = np.append(bag.starts.numpy(), len(bag.numbers))
-    size = (len(items), learned.features)
-    return csr_matrix((bag.values.numpy(), bag.numbers.numpy(), ends), shape=size)
+    found = bag(items)
+    assert found is not None
+    ends: NDArray[np.int64] = np.append(found.starts.numpy(), len(found.numbers))
+    arrays = (found.values.numpy(), found.numbers.numpy(), ends)
+    return csr_matrix(arrays, shape=(len(items), features))
 
 
 def _of_present(
