@@ -24,6 +24,7 @@ from pathlib import Path
 
 import cyclopts
 
+from elman.atomic import FULL
 from elman.cli import predict, use
 from elman.cli.app import help_console, new_app
 from elman.cli.config import name_flags, settings_of, spread_sizes
@@ -93,6 +94,9 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         discard_output()  # the reader has closed the pipe
         return 0
     except (cyclopts.CycloptsError, ElmanError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+            remedy = "free some space, or send it to another place"
+            return _refuse(f"the output cannot be printed ({error}); {remedy}", error, debug)
         return _refuse(str(error), error, debug)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate" not in str(error):

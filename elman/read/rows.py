@@ -16,6 +16,7 @@ import csv
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, Protocol, TextIO
@@ -289,25 +290,32 @@ class Rejects:
             self._file.write(HEADER)
             self._file.flush()
         except OSError as error:
-            raise ArgumentError(
-                f"{path}: cannot be written ({error.strerror}); name another file for skip_bad_rows"
-            ) from error
+            raise self._refusal(error) from error
 
     def add(self, place: str, error: DataError) -> None:
         """Raise or write the error of a bad row."""
         if self._file is None:
             raise error
-        csv.writer(self._file, lineterminator="\n").writerow(
-            [place, str(error).removeprefix(f"{place}: ")]
-        )
-        self._file.flush()
+        row = [place, str(error).removeprefix(f"{place}: ")]
+        try:
+            csv.writer(self._file, lineterminator="\n").writerow(row)
+            self._file.flush()
+        except OSError as full:
+            raise self._refusal(full) from full
         self.count += 1
+
+    def _refusal(self, error: OSError) -> ArgumentError:
+        return ArgumentError(
+            f"{self.path}: cannot be written ({error.strerror}); name another file for "
+            "skip_bad_rows"
+        )
 
     def __enter__(self) -> Rejects:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # `add` has reported it
+                self._file.close()
             if not self.count and self.path is not None and self.path.is_file():
                 self.path.unlink()

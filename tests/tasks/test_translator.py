@@ -489,7 +489,8 @@ def test_a_file_is_translated_line_by_line_and_continues_after_a_stop(run: Path)
             lambda self, items, **o: seen.append(len(items)) or predict(self, items, **o),
         )
         assert main(command) == 0
-    assert seen == [1024] * 5
+    assert sum(seen) == 5120
+    assert max(seen) <= 1024
     assert out.read_text(encoding="utf-8") == whole
 
 
