@@ -107,9 +107,13 @@ def _run(arguments: list[str], *, debug: bool) -> int:
 
 
 def _call(app: cyclopts.App, arguments: list[str]) -> None:
-    """Run a command; raise an ArgumentError that names a missing argument and the remedy."""
+    """Run a command; raise an ArgumentError that names a missing or an invalid argument."""
     try:
         app(arguments, exit_on_error=False, print_error=False, console=help_console())
+    except cyclopts.CoercionError as error:
+        if error.argument is None or error.token is None or error.token.keyword is not None:
+            raise
+        raise ArgumentError(f"Invalid value for {error.argument.name}: {error.msg}") from error
     except cyclopts.MissingArgumentError as error:
         if error.argument is None or error.keyword is not None:  # a flag without its value
             raise

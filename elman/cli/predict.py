@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cyclopts import Group
 
 from elman.arguments import either, is_unicode
-from elman.cli.app import Overwrite, RunFolder, SkipBadRows
+from elman.cli.app import FileName, Overwrite, RunFolder, SkipBadRows
 from elman.cli.flags import flag_name, flags_of
 from elman.cli.show import named, notes_shown, print_table
 from elman.errors import ArgumentError, ElmanError, FolderError
-from elman.read.files import files_below
+from elman.read.files import files_below, path_of
 from elman.report.terminal import counted, show, show_text
 from elman.tasks import Transcriber, load
 from elman.tasks.file_predictions import Transcripts
@@ -35,8 +35,8 @@ def predict(
     run: RunFolder,
     /,
     *text: str,
-    file: Path | None = None,
-    out: Path | None = None,
+    file: FileName | None = None,
+    out: FileName | None = None,
     overwrite: Overwrite = False,
     skip_bad_rows: SkipBadRows = None,
     **options: Any,
@@ -124,7 +124,10 @@ def _predict_texts(run: Path, wanted: Prediction[Any], texts: tuple[str, ...]) -
     """Print the predictions for a text, or for each of several files."""
     for text in texts:
         check_unicode(text)
-    if wanted.reads != "files" and len(texts) > 1:
+    if wanted.reads == "files":
+        for text in texts:
+            path_of(text, "TEXT")
+    elif len(texts) > 1:
         raise ArgumentError(f"{run}: reads one TEXT at a time, got {len(texts)}")
     model = load(run)
     with notes_shown():

@@ -24,7 +24,7 @@ from typing import NamedTuple, Protocol, TextIO
 from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, DataError
 from elman.read.characters import Advance, file_blocks, ignore
-from elman.read.files import files_below, is_path, kind_of, path_of, size_of
+from elman.read.files import data_path, files_below, is_path, kind_of, path_of, size_of
 from elman.read.tables import TABLES, USUAL
 from elman.read.text import (
     TextSource,
@@ -100,7 +100,7 @@ class Rows:
         self.folders = folders
         self.lists: list[list[object]] = []
         given = [source, *parallel]
-        paths = [Path(one) for one in given if is_path(one)]
+        paths = [data_path(one) for one in given if is_path(one)]
         if len(paths) == len(given):
             self.kind, self.files = self._find(paths)
             self.name = paths[0].name or paths[0].resolve().name

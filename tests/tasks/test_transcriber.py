@@ -260,7 +260,7 @@ def run(tmp_path_factory) -> Path:
     return folder
 
 
-def test_commands_predict_files_manifests_and_subtitles(run, tmp_path, capsys):
+def test_commands_predict_files_manifests_and_subtitles(run, tmp_path, monkeypatch, capsys):
     files = [str(run / f"data_000{n}.wav") for n in range(2)]
     capsys.readouterr()
     assert main(["predict", str(run / "run"), *files]) == 0
@@ -285,6 +285,9 @@ def test_commands_predict_files_manifests_and_subtitles(run, tmp_path, capsys):
     assert "subtitles are for one audio file, got 60 clips" in capsys.readouterr().err
     assert main(["predict", str(run / "run"), "no.wav"]) == 2
     assert "no.wav" in capsys.readouterr().err
+    monkeypatch.chdir(run)  # a folder with audio
+    assert main(["predict", str(run / "run"), ""]) == 2
+    assert capsys.readouterr().err == "elman: TEXT must be a path, got an empty text\n"
 
 
 def test_raw_samples_are_written_down_from_standard_input(run, monkeypatch, capsys):
