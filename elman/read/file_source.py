@@ -147,6 +147,11 @@ class FileSource(ABC):
         return found
 
     @property
+    def has_spans(self) -> bool:
+        """Whether the items are spans of files, with columns for their start and end."""
+        return bool(self._more)
+
+    @property
     def files(self) -> tuple[Path, ...]:
         """The files of the source: a manifest, or the files of a folder."""
         return self._found or (self._rows.files if self._rows else ())

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from elman.atomic import refusal
 from elman.errors import ArgumentError, DataError, FolderError, Stopped
+from elman.read.file_source import FileSource
 from elman.read.rows import Rejects, Row, check_new
 from elman.read.sentences import split_words
 from elman.report.progress import reading_bar
@@ -35,7 +36,6 @@ from elman.tasks.task import Task
 
 if TYPE_CHECKING:
     from elman.inputs.input import Reader
-    from elman.read.file_source import FileSource
     from elman.read.rows import Rows
     from elman.read.sentences import Sentences
 
@@ -121,6 +121,8 @@ def _predict(
 ) -> int:
     """Write the predictions after the last complete row; return the number of all rows."""
     kind = Path(part.stem).suffix.lower()
+    spans = isinstance(rows, FileSource) and rows.has_spans
+    names = options.header(kind, spans=spans)
     count, size = _complete(record, part)
     read = list[int]()
     with (
@@ -129,13 +131,15 @@ def _predict(
     ):
         if not count:
             record.begin()
-            header = _lines([options.columns], (), kind) if kind in (".csv", ".tsv") else ""
+            header = _lines([names], (), kind) if kind in (".csv", ".tsv") else ""
             size = file.write(header.encode())
         file.truncate(size)
         file.seek(size)
         items = _items(model.input_.reader, rows.read(read.append), kind, bad)
         for window in _windows(islice(items, count, None)):
-            size += file.write(_answers(options, model, window, kind).encode())
+            given = [item for _, item in window if item is not None]
+            answers = options.rows(model, given, kind, spans=spans) if given else ()
+            size += file.write(_lines(_placed(window, answers), names, kind).encode())
             file.flush()
             count += len(window)
             record.add(count, size)
@@ -220,13 +224,14 @@ def _windows(items: Iterator[Item]) -> Iterator[list[Item]]:
         yield window
 
 
-def _answers(options: Prediction[Any], model: Task, window: list[Item], kind: str) -> str:
-    """Return the predictions for items as lines of a file of a kind."""
-    given = [item for _, item in window if item is not None]
-    found = iter(options.answers(model, given, kind) if given else ())
-    answers = [("",) if item is None else next(found) for _, item in window]
-    rows = ((_line_of(place), *answer) for (place, _), answer in zip(window, answers, strict=True))
-    return _lines(rows, options.columns, kind)
+def _placed(
+    window: list[Item], answers: Iterable[list[tuple[Any, ...]]]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of items, after their line numbers; a blank line has an empty one."""
+    found = iter(answers)
+    for place, item in window:
+        for row in [("",)] if item is None else next(found):
+            yield _line_of(place), *row
 
 
 def _lines(rows: Iterable[Sequence[Any]], names: Sequence[str], kind: str) -> str:

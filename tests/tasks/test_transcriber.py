@@ -282,7 +282,7 @@ def test_commands_predict_files_manifests_and_subtitles(run, tmp_path, monkeypat
     printed = capsys.readouterr().out.splitlines()
     assert [line.rpartition(": ")[2] for line in printed[-60:]] == [row["text"] for row in rows]
     assert main(["predict", str(run / "run"), str(run / "data.csv"), "--out", "a.srt"]) == 2
-    assert "subtitles are for one audio file, got 60 clips" in capsys.readouterr().err
+    assert "a.srt is for one audio file, got 60" in capsys.readouterr().err
     assert main(["predict", str(run / "run"), "no.wav"]) == 2
     assert "no.wav" in capsys.readouterr().err
     monkeypatch.chdir(run)  # a folder with audio

@@ -617,7 +617,10 @@ def test_unknown_characters_are_replaced_without_spaces(trained: elman.Translato
     [
         (["predict", "RUN", "one", "--beam", "0"], "--beam must be at least 1, got 0"),
         (["predict", "RUN", "one", "--k", "9", "--beam", "2"], "n_best must be in 1..beam=2"),
-        (["predict", "RUN", "--file", "a", "--out", "b", "--k", "3"], "--k is for a TEXT"),
+        (
+            ["predict", "RUN", "--file", "a", "--out", "b", "--k", "3"],
+            "--k is for printed predictions",
+        ),
         (
             ["generate", "RUN", "one", "--stop", "x"],
             "--stop is an option of a language model; ",
