@@ -182,7 +182,8 @@ def _predict_subtitles(
             )
             _show_count(counted(count, "files"), out, bad, rejects)
             return
-        if len(files) > 1 or rejects is not None:
+        check_pair("skip_bad_rows", rejects, "subtitles", wanted.subtitles)
+        if len(files) > 1:
             raise ArgumentError(
                 f"{out}: would be for one audio file; for several, give a folder with --out and "
                 "--subtitles srt or vtt"

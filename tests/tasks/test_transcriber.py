@@ -419,12 +419,12 @@ def test_options_of_speech_are_checked_in_every_command(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--out a.srt --k 3", "a.srt: has only the best transcript; omit --k, or omit --out"),
+        ("--out a.srt --k 3", "--k is for printed predictions; --out has the best one"),
         ("--k 5 --beam 2", "--k 5 needs a beam of at least 5, got --beam 2"),
         ("--k 0", "--k must be at least 1, got 0"),
         ("--overwrite", f"--overwrite{NONE}--out"),
         ("--skip-bad-rows bad.csv", f"--skip-bad-rows{NONE}--file"),
-        ("--out a.srt --skip-bad-rows bad.csv", f"--skip-bad-rows{NONE}--file"),
+        ("--out a.srt --skip-bad-rows bad.csv", f"--skip-bad-rows{NONE}--subtitles"),
     ],
 )
 def test_options_without_an_effect_on_a_prediction_are_refused(run, flags, message, capsys):
