@@ -49,17 +49,25 @@ def write_atomic(path: Path, data: bytes | str) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise FolderError(
-            f"{path}: cannot be written ({error.strerror}); {_remedy(path, error)}"
-        ) from error
+        kept = "the previous content is kept" if path.exists() else ""
+        raise refusal(path, error, kept) from error
 
 
-def _remedy(path: Path, error: OSError) -> str:
+def refusal(path: Path, error: OSError, kept: str = "") -> FolderError:
+    """Return the error for a file that cannot be written, with its remedy.
+
+    Args:
+        path: the file.
+        error: the error of the system.
+        kept: what is not lost; "" if there is nothing.
+    """
+    reason = f"{path}: cannot be written ({error.strerror or error})"
     if not path.parent.is_dir():
-        return f"there is no folder {path.parent}; create it, or name another file"
-    kept = "the previous content is kept; " if path.exists() else ""
+        return FolderError(
+            f"{reason}; there is no folder {path.parent}; create it, or name another file"
+        )
     space = "free some space, or " if error.errno in FULL else ""
-    return f"{kept}{space}name another folder"
+    return FolderError("; ".join(filter(None, (reason, kept, f"{space}name another folder"))))
 
 
 def open_own(path: Path, flags: int = 0) -> int:

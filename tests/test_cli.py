@@ -22,7 +22,7 @@ from elman.cli import main
 from elman.cli.flags import GROUPS, flag_name
 from elman.cli.train import EXAMPLES, RunFlags
 from elman.errors import ElmanError, Stopped
-from elman.tasks import TASKS, Classifier, LanguageModel
+from elman.tasks import TASKS, Classifier, LanguageModel, Transcriber
 
 NOUNS, VERBS = ["cat", "dog", "bird", "fish", "horse", "cow"], ["sees", "likes", "hears"]
 TEXT = "".join(
@@ -1133,6 +1133,41 @@ def test_a_closed_pipe_is_not_an_error(trained: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["predict", "", "a text"], "RUN"),
+        (["predict", "RUN", "--file", "", "--out", "a.csv"], "--file"),
+        (["predict", "RUN", "--file", "a.csv", "--out="], "--out"),
+        (["predict", "RUN", "a.wav", "--phrases", ""], "--phrases"),
+        (["transcribe", "RUN", ""], "SOUND"),
+        (["look", ""], "DATA"),
+        (["train", "classifier", "", "--out", "run"], "DATA"),
+        (["train", "classifier", "a.csv", "--out", ""], "--out"),
+        (["train", "classifier", "a.csv", "--out", "run", "--test", ""], "--test"),
+        (["evaluate", "RUN", ""], "DATA"),
+        (["backtest", "RUN", ""], "SERIES"),
+        (["resume", ""], "RUN"),
+        (["info", ""], "RUN"),
+    ],
+)
+def test_an_empty_name_is_not_the_current_folder(
+    command: list[str], name: str, trained: Path, refused: Callable[..., str]
+) -> None:
+    given = [trained if one == "RUN" else one for one in command]
+    refused(*given, message=f"{name}: expected the name of a file or a folder, got an empty text")
+
+
+@pytest.mark.parametrize("task", [Classifier, LanguageModel, Transcriber])
+def test_an_empty_path_of_data_is_refused(
+    task: type[Classifier], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("some text\n")
+    with pytest.raises(ElmanError, match="must name a file or a folder, got an empty string"):
+        task().fit("")
+
+
 def test_output_to_a_full_disk_is_reported(trained: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
@@ -1147,5 +1182,6 @@ def test_output_to_a_full_disk_is_reported(trained: Path) -> None:
             check=False,
         )
     assert done.stderr.splitlines()[0].startswith("elman: ")
-    assert "No space left" in done.stderr.splitlines()[0]
+    assert "the output cannot be printed ([Errno 28] No space left" in done.stderr.splitlines()[0]
+    assert "free some space, or send it to another place" in done.stderr.splitlines()[0]
     assert done.returncode != 0

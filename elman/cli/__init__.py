@@ -24,6 +24,7 @@ from pathlib import Path
 
 import cyclopts
 
+from elman.atomic import FULL
 from elman.cli import predict, use
 from elman.cli.app import help_console, new_app
 from elman.cli.config import name_flags, settings_of, spread_sizes
@@ -94,6 +95,9 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         discard_output()  # the reader has closed the pipe
         return 0
     except (cyclopts.CycloptsError, ElmanError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in FULL and error.filename is None:
+            remedy = "free some space, or send it to another place"
+            return _refuse(f"the output cannot be printed ({error}); {remedy}", error, debug)
         return _refuse(str(error), error, debug)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate" not in str(error):
@@ -104,9 +108,13 @@ def _run(arguments: list[str], *, debug: bool) -> int:
 
 
 def _call(app: cyclopts.App, arguments: list[str]) -> None:
-    """Run a command; raise an ArgumentError that names a missing argument and the remedy."""
+    """Run a command; raise an ArgumentError that names a missing or an invalid argument."""
     try:
         app(arguments, exit_on_error=False, print_error=False, console=help_console())
+    except cyclopts.CoercionError as error:
+        if error.argument is None or error.token is None or error.token.keyword is not None:
+            raise
+        raise ArgumentError(f"Invalid value for {error.argument.name}: {error.msg}") from error
     except cyclopts.MissingArgumentError as error:
         if error.argument is None or error.keyword is not None:  # a flag without its value
             raise

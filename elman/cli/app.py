@@ -7,25 +7,38 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
-from cyclopts import App, Parameter
+from cyclopts import App, CoercionError, Parameter
 from cyclopts.help import DefaultFormatter, InlineText
 
 from elman.version import __version__
 
 if TYPE_CHECKING:
+    from cyclopts import Token
     from cyclopts.help import HelpPanel
     from rich.console import Console, ConsoleOptions
 
 ADVANCED = "Advanced"  # group of the flags that only `--help-all` shows
 NARROWEST = 40  # columns in which the frames of a help page fit
 
-RunFolder = Annotated[Path, Parameter(help="Folder of the model.")]
+
+def file_name(_kind: object, tokens: Sequence[Token]) -> Path:
+    """Convert an argument to a path; an empty one would be the current folder."""
+    (token,) = tokens
+    if not token.value:
+        message = "expected the name of a file or a folder, got an empty text"
+        raise CoercionError(msg=message, token=token)
+    return Path(token.value)
+
+
+FileName = Annotated[Path, Parameter(converter=file_name)]
+RunFolder = Annotated[FileName, Parameter(help="Folder of the model.")]
 Overwrite = Annotated[bool, Parameter(negative="", help="Replace the output file if it exists.")]
 SkipBadRows = Annotated[
-    Path | None,
+    FileName | None,
     Parameter(help="Skip rows that cannot be read; write them and the reasons to this CSV file."),
 ]
 AsJson = Annotated[

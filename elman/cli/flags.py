@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from functools import cache, wraps
 from itertools import pairwise
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from cyclopts import CoercionError, Group, Parameter
 
-from elman.cli.app import ADVANCED
+from elman.cli.app import ADVANCED, FileName
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -179,10 +180,12 @@ def _shown(value: object) -> str:
 
 
 def _parsed(hint: Any) -> Any:
-    """Return a type for the parser: the tuple of `tuple | int`, and integers that are checked."""
+    """Return a type for the parser: the tuple of `tuple | int`; integers and paths are checked."""
     inside = get_args(hint)
     if hint is int:
         return Whole
+    if hint is Path:
+        return FileName
     if get_origin(hint) is tuple:
         return tuple[_parsed(inside[0]), ...]  # type: ignore[misc]
     if get_origin(hint) in (Union, UnionType):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from elman.cli.app import FileName
 from elman.cli.config import value_of
 from elman.cli.flags import flag_name, flags_of, with_flags
 from elman.cli.show import named
@@ -32,8 +33,8 @@ def look_command(arguments: Sequence[str]) -> Callable[..., None]:
         flags = flags_of(TASKS[name], negative=True)
 
     def look(
-        data: Path,
-        labels: Path | None = None,
+        data: FileName,
+        labels: FileName | None = None,
         /,
         *,
         task: Annotated[str | None, Parameter(choices=tuple(TASKS))] = None,  # noqa: ARG001

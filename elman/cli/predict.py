@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cyclopts import Group
 
 from elman.arguments import either, is_unicode
-from elman.cli.app import Overwrite, RunFolder, SkipBadRows
+from elman.cli.app import FileName, Overwrite, RunFolder, SkipBadRows
 from elman.cli.flags import flag_name, flags_of
 from elman.cli.show import named, notes_shown, print_table
 from elman.errors import ArgumentError, ElmanError, FolderError
-from elman.read.files import files_below
+from elman.read.files import files_below, path_of
 from elman.report.terminal import counted, show, show_text
 from elman.tasks import Transcriber, load
 from elman.tasks.file_predictions import Transcripts
@@ -35,8 +35,8 @@ def predict(
     run: RunFolder,
     /,
     *text: str,
-    file: Path | None = None,
-    out: Path | None = None,
+    file: FileName | None = None,
+    out: FileName | None = None,
     overwrite: Overwrite = False,
     skip_bad_rows: SkipBadRows = None,
     **options: Any,
@@ -59,6 +59,8 @@ def predict(
 
     Example: elman predict runs/speech talk.wav --times
 
+    Example: elman predict runs/speech --file talks --out subtitles --subtitles srt
+
     Parameters
     ----------
     text
@@ -71,40 +73,57 @@ def predict(
     out
         File for the predictions, in the order of the rows: CSV, TSV or JSONL; also .conll for
         tags, .txt for translations, .parquet for forecasts, .srt and .vtt for the transcript of an
-        audio file. After an interruption, the same command continues.
+        audio file. With --subtitles, a folder. After an interruption, the same command continues.
     """
     _check_quotes(text)
     check_pair("overwrite", overwrite or None, "out", out)
     wanted = options_of(run, PREDICTIONS, options)
+    if "k" in options and out is not None:
+        raise ArgumentError("--k is for printed predictions; --out has the best one of each row")
+    texts = list(text)
+    if wanted.reads == "files" and len(texts) == 1 and file is None and _is_table(out, wanted):
+        file = path_of(texts.pop(), "TEXT")
     if wanted.reads in ("recordings", "series"):
         given = {"TEXT": text, "--skip-bad-rows": skip_bad_rows}
         _check_table(run, wanted.reads, file, [name for name in given if given[name]])
         read = [one for one in (file, *options.values()) if isinstance(one, Path)]
         _predict_table(run, wanted, file, out, read, overwrite=overwrite)
-    elif isinstance(wanted, Transcripts) and len(text) == 1 and out is not None and file is None:
+    elif isinstance(wanted, Transcripts) and (wanted.subtitles or _is_subtitles(texts, out)):
+        files = [path_of(one, "TEXT") for one in texts] + ([] if file is None else [file])
+        _predict_subtitles(run, wanted, files, out, skip_bad_rows, overwrite=overwrite)
+    elif texts and file is None and out is None:
         check_pair("skip_bad_rows", skip_bad_rows, "file", file)
-        if wanted.k is not None:
-            raise ArgumentError(f"{out}: has only the best transcript; omit k, or omit out")
-        with notes_shown():
-            words = wanted.subtitles(Transcriber.load(run), Path(text[0]), out, overwrite=overwrite)
-        show(f"{counted(words, 'words')}: {out}")
-    elif text and file is None and out is None:
-        check_pair("skip_bad_rows", skip_bad_rows, "file", file)
-        _predict_texts(run, wanted, text)
-    elif not text and file is not None and out is not None:
-        if "k" in options:
-            raise ArgumentError("--k is for a TEXT; for a --file the best of each row is written")
-        from elman.tasks.predict_file import predict_file
-
-        with notes_shown():
-            count, bad = predict_file(
-                load(run), file, out, overwrite=overwrite, rejects=skip_bad_rows, options=wanted
-            )
-        show(f"{counted(count, 'rows')}: {out}")
-        if bad:
-            show(f"bad rows skipped: {bad:,}, see {skip_bad_rows}")
+        _predict_texts(run, wanted, texts)
+    elif not texts and file is not None and out is not None:
+        _predict_rows(run, wanted, file, out, skip_bad_rows, overwrite=overwrite)
     else:
         raise ArgumentError(f"predict takes {_TAKES[wanted.reads]}, or --file and --out")
+
+
+def _predict_rows(
+    run: Path,
+    wanted: Prediction[Any],
+    file: Path,
+    out: Path,
+    rejects: Path | None,
+    *,
+    overwrite: bool,
+) -> None:
+    """Write the predictions for the rows of a file."""
+    from elman.tasks.predict_file import predict_file
+
+    with notes_shown():
+        count, bad = predict_file(
+            load(run), file, out, overwrite=overwrite, rejects=rejects, options=wanted
+        )
+    _show_count(counted(count, "rows"), out, bad, rejects)
+
+
+def _show_count(count: str, out: Path, bad: int, rejects: Path | None) -> None:
+    """Print what was written, and how many bad rows were not."""
+    show(f"{count}: {out}")
+    if bad:
+        show(f"bad rows skipped: {bad:,}, see {rejects}")
 
 
 _TAKES = {"texts": "a TEXT", "files": "files"}
@@ -125,17 +144,60 @@ def _exists(text: str) -> bool:
         return False
 
 
-def _predict_texts(run: Path, wanted: Prediction[Any], texts: tuple[str, ...]) -> None:
+def _predict_texts(run: Path, wanted: Prediction[Any], texts: Sequence[str]) -> None:
     """Print the predictions for a text, or for each of several files."""
     for text in texts:
         check_unicode(text)
-    if wanted.reads != "files" and len(texts) > 1:
+    if wanted.reads == "files":
+        for text in texts:
+            path_of(text, "TEXT")
+    elif len(texts) > 1:
         raise ArgumentError(f"{run}: reads one TEXT at a time, got {len(texts)}")
     model = load(run)
     with notes_shown():
         for text in texts:
             for line in wanted.lines(model, text):
                 show(f"{text}: {line}" if len(texts) > 1 else line)
+
+
+def _predict_subtitles(
+    run: Path,
+    wanted: Transcripts,
+    files: list[Path],
+    out: Path | None,
+    rejects: Path | None,
+    *,
+    overwrite: bool,
+) -> None:
+    """Write the subtitles of one recording to a file, or those of many to a folder."""
+    from elman.tasks.subtitle_files import write_file, write_folder
+
+    if out is None or not files:
+        raise ArgumentError("subtitles need audio files, and a file or a folder with --out")
+    model = Transcriber.load(run)
+    with notes_shown():
+        if wanted.subtitles is not None:
+            count, bad = write_folder(
+                model, wanted, files, out, overwrite=overwrite, rejects=rejects
+            )
+            _show_count(counted(count, "files"), out, bad, rejects)
+            return
+        check_pair("skip_bad_rows", rejects, "subtitles", wanted.subtitles)
+        if len(files) > 1:
+            raise ArgumentError(
+                f"{out}: would be for one audio file; for several, give a folder with --out and "
+                "--subtitles srt or vtt"
+            )
+        words = write_file(model, wanted, files[0], out, overwrite=overwrite)
+    show(f"{counted(words, 'words')}: {out}")
+
+
+def _is_table(out: Path | None, wanted: Prediction[Any]) -> bool:
+    return out is not None and out.suffix.lower() in wanted.kinds
+
+
+def _is_subtitles(texts: Sequence[str], out: Path | None) -> bool:
+    return out is not None and (bool(texts) or out.suffix.lower() in (".srt", ".vtt"))
 
 
 def _check_table(run: Path, reads: str, file: Path | None, others: list[str]) -> None:

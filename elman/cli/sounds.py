@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 from cyclopts import Parameter
 
+from elman.cli.app import FileName
 from elman.cli.flags import Whole
 from elman.errors import ArgumentError, DataError
 from elman.optional import need
@@ -22,7 +23,7 @@ CHUNK = 0.1  # seconds of sound that are read at a time
 STANDARD_INPUT = Path("-")
 
 Sound = Annotated[
-    Path,
+    FileName,
     Parameter(
         allow_leading_hyphen=True,
         help="An audio file of any length; or - for raw samples on the standard input: signed "

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from elman.cli.app import RunFolder
+from elman.cli.app import FileName, RunFolder
 from elman.cli.flags import Whole, arguments_of, flags_of, in_order
 from elman.cli.show import print_metrics
 from elman.errors import ArgumentError
@@ -110,7 +110,7 @@ def data_of(task: type[AnyTask]) -> list[inspect.Parameter]:
             inspect.Parameter.POSITIONAL_ONLY,
             default=one.default,
             annotation=Annotated[
-                Path if one.default is one.empty else Path | None,
+                FileName if one.default is one.empty else FileName | None,
                 Parameter(name=NAMES.get(name, name).upper(), help=texts.get(name)),
             ],
         )

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from elman.cli.app import AsJson, Overwrite, RunFolder, SkipBadRows
+from elman.cli.app import AsJson, FileName, Overwrite, RunFolder, SkipBadRows
 from elman.cli.flags import Whole
 from elman.cli.predict import check_unicode, options_of
 from elman.cli.show import (
@@ -77,8 +77,8 @@ def chat(
 
 def evaluate(
     run: RunFolder,
-    data: Path,
-    labels: Path | None = None,
+    data: FileName,
+    labels: FileName | None = None,
     /,
     *,
     as_json: AsJson = False,
@@ -121,14 +121,14 @@ def evaluate(
 
 def backtest(
     run: RunFolder,
-    series: Path,
+    series: FileName,
     /,
     *,
     cuts: Whole = 5,
     stride: Whole | None = None,
     level: tuple[float, ...] = (),
     futures: Whole = 0,
-    out: Path | None = None,
+    out: FileName | None = None,
     overwrite: Overwrite = False,
     skip_bad_rows: SkipBadRows = None,
     as_json: AsJson = False,
@@ -173,7 +173,7 @@ def backtest(
     show(counted(len(found.origins), "forecasts") + ("" if out is None else f": {out}"))
 
 
-def info(run: Path | None = None, /) -> None:
+def info(run: FileName | None = None, /) -> None:
     """Describe the model in a folder; without a folder, describe this installation.
 
     Parameters

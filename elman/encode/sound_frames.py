@@ -80,6 +80,11 @@ class Sound(NamedTuple):
         """The path of the file."""
         return str(self.clip.source)
 
+    @property
+    def span(self) -> tuple[float, float]:
+        """The start and the end of the clip in its file, in seconds."""
+        return self.clip.span
+
     def __len__(self) -> int:
         return len(self.frames)
 

@@ -66,6 +66,12 @@ class Clip:
         return (self.last - self.first) / self.rate if self.rate else 0.0
 
     @property
+    def span(self) -> tuple[float, float]:
+        """The start and the end of the part in its file, in seconds; zeros for features."""
+        rate = self.rate or math.inf
+        return round(self.first / rate, 3), round(self.last / rate, 3)
+
+    @property
     def label(self) -> str:
         """The path of the file with the part, or the name of the array."""
         return str(self.source.parent / self.name) if isinstance(self.source, Path) else self.name

@@ -21,7 +21,7 @@ from elman.errors import ArgumentError, DataError
 from elman.read.characters import Advance, file_blocks, ignore
 from elman.read.columns import Table
 from elman.read.dialect import Dialect
-from elman.read.files import files_below, is_path, kind_of, size_of
+from elman.read.files import data_path, files_below, is_path, kind_of, size_of
 from elman.read.frames import is_frame
 from elman.read.rows import Row, Rows
 from elman.read.tables import TABLES
@@ -73,7 +73,7 @@ class FileSource(ABC):
         self._rows: Rows | None = None
         self._more: list[str] = []
         self._found: tuple[Path, ...] = ()
-        path = Path(source) if is_path(source) else None
+        path = data_path(source) if is_path(source) else None
         if path is not None and not path.exists():
             raise DataError(f"{path}: there is no such file or folder; expected {self.noun}")
         inside = targets is None and layout.target is not None
@@ -145,6 +145,11 @@ class FileSource(ABC):
                 f"{self.layout.column} and {self.layout.target}"
             )
         return found
+
+    @property
+    def has_spans(self) -> bool:
+        """Whether the items are spans of files, with columns for their start and end."""
+        return bool(self._more)
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -68,6 +68,13 @@ def is_path(source: object) -> TypeIs[str | Path]:
     return isinstance(source, str | os.PathLike)
 
 
+def data_path(given: str | Path) -> Path:
+    """Return the path of data; raise an ArgumentError for "", which is not the current folder."""
+    if not os.fspath(given):
+        raise ArgumentError("path must name a file or a folder, got an empty string")
+    return Path(given)
+
+
 def files_below(path: str | Path, kinds: str = "files with data") -> tuple[Path, ...]:
     """Return the file itself, or all files below a folder except hidden ones, sorted by path.
 
@@ -84,9 +91,7 @@ def files_below(path: str | Path, kinds: str = "files with data") -> tuple[Path,
         ...     print([file.name for file in files_below(folder)])
         ['a.txt', 'b.txt']
     """
-    if path == "":
-        raise ArgumentError("path must name a file or a folder, got an empty string")
-    root = Path(path)
+    root = data_path(path)
     try:
         mode = root.stat().st_mode
     except (OSError, ValueError) as error:

@@ -16,6 +16,7 @@ import csv
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple, Protocol, TextIO
@@ -23,7 +24,7 @@ from typing import NamedTuple, Protocol, TextIO
 from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, DataError
 from elman.read.characters import Advance, file_blocks, ignore
-from elman.read.files import files_below, is_path, kind_of, path_of, size_of
+from elman.read.files import data_path, files_below, is_path, kind_of, path_of, size_of
 from elman.read.tables import TABLES, USUAL
 from elman.read.text import (
     TextSource,
@@ -99,7 +100,7 @@ class Rows:
         self.folders = folders
         self.lists: list[list[object]] = []
         given = [source, *parallel]
-        paths = [Path(one) for one in given if is_path(one)]
+        paths = [data_path(one) for one in given if is_path(one)]
         if len(paths) == len(given):
             self.kind, self.files = self._find(paths)
             self.name = paths[0].name or paths[0].resolve().name
@@ -290,25 +291,32 @@ class Rejects:
             self._file.write(HEADER)
             self._file.flush()
         except OSError as error:
-            raise ArgumentError(
-                f"{path}: cannot be written ({error.strerror}); name another file for skip_bad_rows"
-            ) from error
+            raise self._refusal(error) from error
 
     def add(self, place: str, error: DataError) -> None:
         """Raise or write the error of a bad row."""
         if self._file is None:
             raise error
-        csv.writer(self._file, lineterminator="\n").writerow(
-            [place, str(error).removeprefix(f"{place}: ")]
-        )
-        self._file.flush()
+        row = [place, str(error).removeprefix(f"{place}: ")]
+        try:
+            csv.writer(self._file, lineterminator="\n").writerow(row)
+            self._file.flush()
+        except OSError as full:
+            raise self._refusal(full) from full
         self.count += 1
+
+    def _refusal(self, error: OSError) -> ArgumentError:
+        return ArgumentError(
+            f"{self.path}: cannot be written ({error.strerror}); name another file for "
+            "skip_bad_rows"
+        )
 
     def __enter__(self) -> Rejects:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # `add` has reported it
+                self._file.close()
             if not self.count and self.path is not None and self.path.is_file():
                 self.path.unlink()

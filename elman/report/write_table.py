@@ -25,14 +25,23 @@ EXACT = 1 << 53  # whole numbers up to here are exact as floats
 def check_target(path: str | Path, *, overwrite: bool, kinds: tuple[str, ...] = KINDS) -> None:
     """Raise a FolderError, before anything is computed, for a file that cannot be written."""
     path = path_of(path, "path")
-    if path.suffix.lower() not in kinds:
-        raise FolderError(f"{path}: expected a name that ends with {', '.join(kinds)}")
+    check_suffix(path, kinds)
     if path.exists() and not overwrite:
         raise FolderError(f"{path}: exists already; name another file, or give --overwrite")
     if not path.parent.is_dir():
         raise FolderError(
             f"{path}: there is no folder {path.parent}; create it, or name another file"
         )
+
+
+def check_suffix(path: Path, kinds: Sequence[str]) -> None:
+    """Raise a FolderError for a folder, a device, or a name without one of these suffixes."""
+    wanted = f"that ends with {', '.join(kinds)}"
+    if path.exists() and not path.is_file():
+        found = "a folder" if path.is_dir() else "a device"
+        raise FolderError(f"{path}: is {found}, expected a file {wanted}")
+    if path.suffix.lower() not in kinds:
+        raise FolderError(f"{path}: expected a name {wanted}")
 
 
 def write_table(

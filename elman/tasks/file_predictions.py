@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from elman.arguments import check_whole
 from elman.errors import ArgumentError, DataError
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from elman.decode.transcript import Transcript
 
 Items = TypeVar("Items", bound=ExampleTask)
+SPAN = ("start", "end")  # columns of a span, in seconds
+WORD = (*SPAN, "word", "confidence")  # columns of a word
 
 
 def headers_of(model: ExampleTask, path: Path) -> list[tuple[Any, str]]:
@@ -64,11 +66,18 @@ class OfFiles(Prediction[Items]):
     def _lines(self, model: Items, item: Any) -> Iterator[str]:
         raise NotImplementedError
 
-    def answers(self, model: Items, items: list[Any], kind: str) -> Iterator[tuple[Any, ...]]:
-        """Yield the path of each item, and its prediction."""
+    def header(self, kind: str, *, spans: bool) -> tuple[str, ...]:
+        """Return the names of the columns; the start and the end of spans follow their paths."""
+        line, path, *others = self.columns
+        return line, path, *(SPAN if spans else ()), *others
+
+    def rows(
+        self, model: Items, items: list[Any], kind: str, *, spans: bool
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield a row for each item: its path, the start and the end of a span, its prediction."""
         found = self._answers(model, items, lists=kind == ".jsonl")
         for item, answer in zip(items, found, strict=True):
-            yield item.path, *answer
+            yield [(item.path, *(item.span if spans else ()), *answer)]
 
     def _answers(self, model: Items, items: list[Any], *, lists: bool) -> Iterable[tuple[Any, ...]]:
         raise NotImplementedError
@@ -144,14 +153,14 @@ class AudioTags(OfFiles[Tagger]):
             yield (self._spans(model, item),)
 
     def _spans(self, model: Tagger, item: Any) -> list[tuple[float, float, str]]:
-        """Return start and end in seconds and the tag of each span, without the background."""
+        """Return start and end in the file and the tag of each span, without the background."""
         from elman.decode.events import events_of
 
         tags = model.predict([item])[0]
-        frame = model.input_.seconds(item) / max(1, len(tags))
-        found = events_of(tags, model.background)
+        frame, start = model.input_.seconds(item) / max(1, len(tags)), item.span[0]
         return [
-            (round(one.begin * frame, 3), round(one.end * frame, 3), one.label) for one in found
+            (round(start + one.begin * frame, 3), round(start + one.end * frame, 3), one.label)
+            for one in events_of(tags, model.background)
         ]
 
 
@@ -209,7 +218,9 @@ class Transcripts(SpeechOptions, OfFiles[Transcriber]):
     k: int | None = None
     """Number of predictions for a text; None for 1, without its probability."""
     times: bool = False
-    """Speech: print each word with its start and end in seconds and its confidence."""
+    """Speech: write each word with its start and end in seconds and its confidence."""
+    subtitles: Literal["srt", "vtt"] | None = None
+    """Speech: write subtitles of this kind to the folder --out, a file for each recording."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -224,32 +235,46 @@ class Transcripts(SpeechOptions, OfFiles[Transcriber]):
         found = model.transcribe(Path(text), **self.given(self.k or 1))
         headers = headers_of(model, Path(text))
         for (header, _), best in zip(headers, found, strict=True):
-            for line in self._shown(best):
+            for line in self._shown(best, header):
                 yield f"{header.label}: {line}" if len(headers) > 1 else line
 
-    def _shown(self, best: list[Transcript]) -> Iterator[str]:
+    def _shown(self, best: list[Transcript], item: Any) -> Iterator[str]:
         """Yield the best transcripts of an item, or the words of the best one."""
         if self.times:
-            for word in best[0].words:
-                yield f"{word.start:9.2f} {word.end:9.2f} {word.confidence:7.1%}  {word.text}"
+            for start, end, word, confidence in words_in_file(best[0], item):
+                yield f"{start:9.2f} {end:9.2f} {confidence:7.1%}  {word}"
             return
         for one in best:
             yield one.text if self.k is None else f"{one.score:8.2f}  {one.text}"
 
+    def header(self, kind: str, *, spans: bool) -> tuple[str, ...]:
+        """Return the names of the columns, which with times are those of words."""
+        if self.times and kind != ".jsonl":
+            return ("line", "path", *WORD)
+        return super().header(kind, spans=spans) + (("words",) if self.times else ())
+
+    def rows(
+        self, model: Transcriber, items: list[Any], kind: str, *, spans: bool
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield a row for each item; with times, a row for each of its words, except in JSONL."""
+        if not self.times or kind == ".jsonl":
+            yield from super().rows(model, items, kind, spans=spans)
+            return
+        found = model.transcribe(items, **self.given())
+        for item, best in zip(items, found, strict=True):
+            yield [(item.path, *word) for word in words_in_file(best[0], item)]
+
     def _answers(
         self, model: Transcriber, items: list[Any], *, lists: bool
     ) -> Iterator[tuple[Any, ...]]:
-        for best in model.transcribe(items, **self.given()):
-            yield best[0].text, best[0].confidence
+        for item, best in zip(items, model.transcribe(items, **self.given()), strict=True):
+            words = [dict(zip(WORD, one, strict=True)) for one in words_in_file(best[0], item)]
+            yield best[0].text, best[0].confidence, *([words] if self.times else ())
 
-    def subtitles(self, model: Transcriber, path: Path, out: Path, *, overwrite: bool) -> int:
-        """Write the transcript of an audio file as subtitles (.srt or .vtt); return their words."""
-        from elman.report.subtitles import write_subtitles
 
-        found = model.transcribe(path, **self.given())
-        if len(found) != 1:
-            raise ArgumentError(f"{path}: subtitles are for one audio file, got {len(found)} clips")
-        best = found[0]
-        words = [(word.text, word.start, word.end) for word in best[0].words]
-        write_subtitles(out, words, overwrite=overwrite)
-        return len(words)
+def words_in_file(found: Transcript, item: Any) -> Iterator[tuple[float, float, str, float]]:
+    """Yield start and end of each word in the file of an item, in seconds, text and confidence."""
+    begin = getattr(item, "span", (0.0, 0.0))[0]  # pictures have none
+    for word in found.words:
+        start, end = round(begin + word.start, 3), round(begin + word.end, 3)
+        yield start, end, word.text, word.confidence

@@ -1,7 +1,8 @@
 """Predict labels, tags or translations for a file of any size, row by row and in order.
 
-Predictions are written to OUT.part, while OUT.part.json identifies the model and the data.  After a
-stop the same command continues after the last complete row; at the end OUT.part is renamed to OUT.
+Predictions are written to OUT.part every few seconds, while OUT.part.json records the model, the
+data, the options and the complete rows.  After a stop, the same command continues after the last
+complete row, and any other command is refused.  At the end, OUT.part is renamed to OUT.
 """
 
 from __future__ import annotations
@@ -11,26 +12,35 @@ import io
 import json
 import re
 import signal
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from elman.atomic import refusal
 from elman.errors import ArgumentError, DataError, FolderError, Stopped
+from elman.read.file_source import FileSource
 from elman.read.rows import Rejects, Row, check_new
 from elman.read.sentences import split_words
 from elman.report.progress import reading_bar
+from elman.report.write_table import check_suffix
 from elman.tasks.examples import ExampleTask
 from elman.tasks.lock import held
 from elman.tasks.parts import LOG
 from elman.tasks.prediction import Prediction
 from elman.tasks.predictions import PREDICTIONS
-from elman.tasks.task import Task, identity_of
+from elman.tasks.record import Record, facts_of
+from elman.tasks.task import Task
 
 if TYPE_CHECKING:
     from elman.inputs.input import Reader
+    from elman.read.rows import Rows
+    from elman.read.sentences import Sentences
 
 WINDOW, LONG = 1024, 1 << 20  # maximum rows in memory; approximate characters or words of them
+FIRST, SECONDS = 1 << 10, 2.0  # characters or words of the first window; duration of the others
 Item = tuple[str, Any]  # place of a row, and what is read from it; None for a blank line of text
 
 
@@ -68,51 +78,87 @@ def predict_file(
     options, kind = options or PREDICTIONS[model.task](), out.suffix.lower()
     if not (options.kinds and isinstance(model, ExampleTask)):
         raise ArgumentError(f"a {model.task} predicts from a TEXT, not from --file")
+    check_suffix(out, options.kinds)
     if source.is_dir() and options.reads != "files":
         raise DataError(f"{source}: is a folder; expected a file with a row for each prediction")
     rows = model.rows(source, lenient=rejects is not None)
     part, info = out.with_name(f"{out.name}.part"), out.with_name(f"{out.name}.part.json")
     _check_paths((out, part, info), source, options.kinds, rejects, rows.files)
-    facts = {"model": identity_of(model), "data": rows.fingerprint(), "options": repr(options)}
+    # Paths of files are written, so the same files in another folder are other data.
+    data = f"{rows.fingerprint()} {source if options.reads == 'files' else ''}"
+    facts = facts_of(model, data, options)
     try:
-        with held(info):  # two processes would both append to the same part
+        with _writing(out, part), held(info):  # two processes would both append to the same part
             if out.exists() and not overwrite:
                 raise FolderError(f"{out}: exists already; name another file, or give --overwrite")
-            continues = part.exists() and _same(info, facts)
-            if rejects is not None and not continues:
+            record = Record(info, facts)
+            if record.changed and part.exists() and _has_rows(part, kind):
+                raise record.refusal(part)
+            if rejects is not None and not (part.exists() and not record.changed):
                 check_new(rejects, overwrite=overwrite)
-            header = _lines([options.columns], (), kind) if kind in (".csv", ".tsv") else ""
-            done = max(0, _complete_rows(part, kind) - bool(header)) if continues else 0
-            if not done:
-                info.write_text(json.dumps(facts))
-                part.write_bytes(header.encode())
             for message in rows.notes:
                 LOG.info(message)
-            count, read = done, list[int]()
-            with (
-                part.open("ab") as file,
-                Rejects(rejects, sources=rows.files) as bad,
-                reading_bar(
-                    f"reading {rows.name}", rows.total_bytes, show=show, least=0
-                ) as advance,
-            ):
-                items = _items(model.input_.reader, rows.read(read.append), kind, bad)
-                for window in _windows(islice(items, done, None)):
-                    file.write(_answers(options, model, window, kind).encode())
-                    file.flush()
-                    count += len(window)
-                    if advance is not None:  # the bar shows rows predicted, not rows read
-                        advance(sum(read))
-                    read.clear()
+            with Rejects(rejects, sources=rows.files) as bad:
+                count = _predict(model, options, rows, part, record, bad, show=show)
             part.replace(out)
             info.unlink()
     except KeyboardInterrupt:
         raise Stopped(
             f"stopped; the rows so far are in {part}, and the same command continues", signal.SIGINT
         ) from None
-    except OSError as error:
-        raise FolderError(f"{out}: cannot be written ({error.strerror or error})") from error
     return count, bad.count
+
+
+def _predict(
+    model: ExampleTask,
+    options: Prediction[Any],
+    rows: Rows | Sentences | FileSource,
+    part: Path,
+    record: Record,
+    bad: Rejects,
+    *,
+    show: bool,
+) -> int:
+    """Write the predictions after the last complete row; return the number of all rows."""
+    kind = Path(part.stem).suffix.lower()
+    spans = isinstance(rows, FileSource) and rows.has_spans
+    names = options.header(kind, spans=spans)
+    count, size = _complete(record, part)
+    read = list[int]()
+    with (
+        part.open("r+b" if count else "wb") as file,
+        reading_bar(f"reading {rows.name}", rows.total_bytes, show=show, least=0) as advance,
+    ):
+        if not count:
+            record.begin()
+            header = _lines([names], (), kind) if kind in (".csv", ".tsv") else ""
+            size = file.write(header.encode())
+        file.truncate(size)
+        file.seek(size)
+        items = _items(model.input_.reader, rows.read(read.append), kind, bad)
+        for window in _windows(islice(items, count, None)):
+            given = [item for _, item in window if item is not None]
+            answers = options.rows(model, given, kind, spans=spans) if given else ()
+            size += file.write(_lines(_placed(window, answers), names, kind).encode())
+            file.flush()
+            count += len(window)
+            record.add(count, size)
+            if advance is not None:  # the bar shows rows predicted, not rows read
+                advance(sum(read))
+            read.clear()
+    return count
+
+
+@contextmanager
+def _writing(out: Path, part: Path) -> Iterator[None]:
+    """Turn errors while writing predictions into a `FolderError` with a remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None and not str(error.filename).startswith(str(out)):
+            raise  # another file cannot be read
+        kept = f"the rows so far are in {part}, and the same command continues"
+        raise refusal(out, error, kept if part.exists() else "") from error
 
 
 def _check_paths(
@@ -125,8 +171,6 @@ def _check_paths(
     """Raise an error if the predictions cannot be written, or would replace other data."""
     out, part, info = paths
     kind, ours = out.suffix.lower(), [path.resolve() for path in paths]
-    if kind not in kinds:
-        raise FolderError(f"{out}: expected a name that ends with {', '.join(kinds)}")
     if rejects is not None and kind == ".conll":
         others = ", ".join(other for other in kinds if other != kind)
         raise ArgumentError(
@@ -161,26 +205,33 @@ def _items(reader: Reader, rows: Iterator[Row], kind: str, bad: Rejects) -> Iter
 
 
 def _windows(items: Iterator[Item]) -> Iterator[list[Item]]:
-    """Yield items in lists that fit in memory."""
+    """Yield items in lists that fit in memory, and of which each takes about SECONDS.
+
+    A list is twice as long as the previous one at most, until the caller, who predicts for each
+    list before it takes the next one, needs SECONDS for it.
+    """
     window: list[Item] = []
-    size = 0
+    size, most, begin = 0, float(FIRST), time.perf_counter()
     for place, item in items:
         window.append((place, item))
-        size += 0 if item is None else len(item)
-        if len(window) == WINDOW or size > LONG:
+        size += 1 if item is None else 1 + len(item)
+        if len(window) == WINDOW or size > most:
             yield window
-            window, size = [], 0
+            seconds = max(time.perf_counter() - begin, 1e-9)
+            most = min(LONG, size * min(2.0, SECONDS / seconds))
+            window, size, begin = [], 0, time.perf_counter()
     if window:
         yield window
 
 
-def _answers(options: Prediction[Any], model: Task, window: list[Item], kind: str) -> str:
-    """Return the predictions for items as lines of a file of a kind."""
-    given = [item for _, item in window if item is not None]
-    found = iter(options.answers(model, given, kind) if given else ())
-    answers = [("",) if item is None else next(found) for _, item in window]
-    rows = ((_line_of(place), *answer) for (place, _), answer in zip(window, answers, strict=True))
-    return _lines(rows, options.columns, kind)
+def _placed(
+    window: list[Item], answers: Iterable[list[tuple[Any, ...]]]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of items, after their line numbers; a blank line has an empty one."""
+    found = iter(answers)
+    for place, item in window:
+        for row in [("",)] if item is None else next(found):
+            yield _line_of(place), *row
 
 
 def _lines(rows: Iterable[Sequence[Any]], names: Sequence[str], kind: str) -> str:
@@ -202,20 +253,21 @@ def _lines(rows: Iterable[Sequence[Any]], names: Sequence[str], kind: str) -> st
     return target.getvalue()
 
 
-def _complete_rows(part: Path, kind: str) -> int:
-    """Return the number of complete rows of a partial file; cut off an incomplete last row."""
-    rows = place = end = 0
-    with part.open("rb+") as file:
-        for line in file:
-            place += len(line)
-            if line == b"\n" or (kind != ".conll" and line.endswith(b"\n")):
-                rows, end = rows + 1, place
-        file.truncate(end)
-    return rows
+def _complete(record: Record, part: Path) -> tuple[int, int]:
+    """Return the number of complete rows of a partial file, and their size in bytes."""
+    there = part.stat().st_size if part.exists() and not record.changed else 0
+    complete = [(rows, size) for rows, size in record.done if size <= there]
+    return complete[-1] if complete else (0, 0)
+
+
+def _has_rows(part: Path, kind: str) -> bool:
+    """Return whether a partial file has more than the names of the columns."""
+    with part.open("rb") as file:
+        return sum(1 for _ in islice(file, 2)) > (kind in (".csv", ".tsv"))
 
 
 def _one_line(text: str) -> str:
-    """Join the lines of a text: each row is one line, so that complete rows can be counted."""
+    """Join the lines of a text, so that each row is one line."""
     return " ".join(text.splitlines())
 
 
@@ -223,10 +275,3 @@ def _line_of(place: str) -> int | str:
     """Return the line number of a row, or the name of the file if a row is a file."""
     found = re.search(r": (?:line|row) (\d+)$", place)
     return int(found[1]) if found else place
-
-
-def _same(info: Path, facts: dict[str, str]) -> bool:
-    try:
-        return bool(json.loads(info.read_text()) == facts)
-    except (OSError, RecursionError, ValueError):
-        return False

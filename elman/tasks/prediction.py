@@ -37,6 +37,21 @@ class Prediction(Generic[Model]):
         """Yield the predictions for a text as lines for the terminal."""
         raise NotImplementedError
 
+    def header(self, kind: str, *, spans: bool) -> tuple[str, ...]:
+        """Return the names of the columns of a file of this kind.
+
+        Args:
+            kind: the suffix of the file.
+            spans: whether the items are spans of files.
+        """
+        return self.columns
+
+    def rows(
+        self, model: Model, items: list[Any], kind: str, *, spans: bool
+    ) -> Iterable[list[tuple[Any, ...]]]:
+        """Return the rows of each item, with the values after `line`."""
+        return ([answer] for answer in self.answers(model, items, kind))
+
     def answers(self, model: Model, items: list[Any], kind: str) -> Iterable[tuple[Any, ...]]:
         """Return the prediction for each item: the values after `line` in a file of this kind."""
         raise NotImplementedError

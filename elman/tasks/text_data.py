@@ -14,7 +14,7 @@ from elman.encode.text import Tokens, Vocabulary, choose_tokens
 from elman.errors import ArgumentError, DataError
 from elman.manifest import TOKENIZER
 from elman.read.columns import column_of
-from elman.read.files import is_path, kind_of
+from elman.read.files import data_path, is_path, kind_of
 from elman.read.frames import is_frame
 from elman.read.split import Pieces, hold_out
 from elman.read.tables import TABLES
@@ -48,7 +48,7 @@ def open_text(text: Any, settings: LanguageSettings, *, any_kind: bool = False) 
         text = [str(one) for one in column_of(text, settings.column)]
     if not is_path(text):
         return TextSource(list_of_argument(text, "text", "texts"))
-    path, column = Path(text), settings.column
+    path, column = data_path(text), settings.column
     if any_kind and path.is_file() and kind_of(path) not in TABLES:
         column = None
     return TextSource(

@@ -327,7 +327,7 @@ def run(tmp_path_factory) -> Path:
     return folder
 
 
-def test_commands_predict_files_manifests_and_subtitles(run, tmp_path, capsys):
+def test_commands_predict_files_manifests_and_subtitles(run, tmp_path, monkeypatch, capsys):
     files = [str(run / f"data_000{n}.wav") for n in range(2)]
     capsys.readouterr()
     assert main(["predict", str(run / "run"), *files]) == 0
@@ -349,9 +349,12 @@ def test_commands_predict_files_manifests_and_subtitles(run, tmp_path, capsys):
     printed = capsys.readouterr().out.splitlines()
     assert [line.rpartition(": ")[2] for line in printed[-60:]] == [row["text"] for row in rows]
     assert main(["predict", str(run / "run"), str(run / "data.csv"), "--out", "a.srt"]) == 2
-    assert "subtitles are for one audio file, got 60 clips" in capsys.readouterr().err
+    assert "a.srt is for one audio file, got 60" in capsys.readouterr().err
     assert main(["predict", str(run / "run"), "no.wav"]) == 2
     assert "no.wav" in capsys.readouterr().err
+    monkeypatch.chdir(run)  # a folder with audio
+    assert main(["predict", str(run / "run"), ""]) == 2
+    assert capsys.readouterr().err == "elman: TEXT must be a path, got an empty text\n"
 
 
 def test_evaluate_scores_the_transcripts_of_the_same_search_as_predict(run, tmp_path, capsys):
@@ -416,12 +419,12 @@ def test_options_of_speech_are_checked_in_every_command(
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--out a.srt --k 3", "a.srt: has only the best transcript; omit --k, or omit --out"),
+        ("--out a.srt --k 3", "--k is for printed predictions; --out has the best one"),
         ("--k 5 --beam 2", "--k 5 needs a beam of at least 5, got --beam 2"),
         ("--k 0", "--k must be at least 1, got 0"),
         ("--overwrite", f"--overwrite{NONE}--out"),
         ("--skip-bad-rows bad.csv", f"--skip-bad-rows{NONE}--file"),
-        ("--out a.srt --skip-bad-rows bad.csv", f"--skip-bad-rows{NONE}--file"),
+        ("--out a.srt --skip-bad-rows bad.csv", f"--skip-bad-rows{NONE}--subtitles"),
     ],
 )
 def test_options_without_an_effect_on_a_prediction_are_refused(run, flags, message, capsys):

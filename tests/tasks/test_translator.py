@@ -490,7 +490,8 @@ def test_a_file_is_translated_line_by_line_and_continues_after_a_stop(run: Path)
             lambda self, items, **o: seen.append(len(items)) or predict(self, items, **o),
         )
         assert main(command) == 0
-    assert seen == [1024] * 5
+    assert sum(seen) == 5120
+    assert max(seen) <= 1024
     assert out.read_text(encoding="utf-8") == whole
 
 
@@ -631,7 +632,10 @@ def test_unknown_characters_are_replaced_without_spaces(trained: elman.Translato
             "--top-k has no effect with --temperature 0, which takes the likeliest word",
         ),
         (["chat", "RUN", "--seed", "3"], "and --seed draw answers: set --temperature"),
-        (["predict", "RUN", "--file", "a", "--out", "b", "--k", "3"], "--k is for a TEXT"),
+        (
+            ["predict", "RUN", "--file", "a", "--out", "b", "--k", "3"],
+            "--k is for printed predictions",
+        ),
         (
             ["generate", "RUN", "one", "--stop", "x"],
             "--stop is an option of a language model; ",
