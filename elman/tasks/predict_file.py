@@ -256,8 +256,8 @@ def _lines(rows: Iterable[Sequence[Any]], names: Sequence[str], kind: str) -> st
 def _complete(record: Record, part: Path) -> tuple[int, int]:
     """Return the number of complete rows of a partial file, and their size in bytes."""
     there = part.stat().st_size if part.exists() and not record.changed else 0
-    complete = [(rows, size) for rows, size in record.done if size <= there]
-    return complete[-1] if complete else (0, 0)
+    complete = [one for one in record.done if len(one) == 2 and one[1] <= there]
+    return tuple(complete[-1]) if complete else (0, 0)
 
 
 def _has_rows(part: Path, kind: str) -> bool:

@@ -127,7 +127,7 @@ def _write(
     show: bool,
 ) -> int:
     """Write the files that are not written yet; return the number of all files."""
-    done = {str(name) for (name,) in record.done}
+    done = {str(name) for one in record.done for name in one}
     for target in targets:
         if str(target) not in done and target.exists() and not overwrite:
             raise FolderError(f"{target}: exists already; name another folder, or give --overwrite")
