@@ -23,6 +23,7 @@ from sklearn.datasets import load_digits
 from texts import finish
 
 import elman
+from elman.inputs.kinds import FUSION
 
 SNR = 4.0  # decibels of the recordings above their noise
 BLUR = 4.0  # standard deviation of the noise of pixels, which are in 0..16
@@ -56,7 +57,8 @@ def scores(parts: dict[str, Columns], settings: dict[str, Any]) -> dict[str, Any
     """Return the test accuracy of each model, and of the model of both with one input missing."""
     found: dict[str, Any] = {"seed": settings["seed"]}
     for names in (["sound"], ["image"], ["sound", "image"]):
-        model = elman.Classifier(**settings, inputs={name: INPUTS[name] for name in names})
+        chosen = settings if len(names) > 1 else {n: settings[n] for n in settings if n not in FUSION}
+        model = elman.Classifier(**chosen, inputs={name: INPUTS[name] for name in names})
         train, test = (
             {name: columns[name] for name in (*names, "label")} for columns in parts.values()
         )
