@@ -79,7 +79,7 @@ class CharacterModel:
     Args:
         network: the language model, in evaluation mode.
         vocabulary: its vocabulary, of characters.
-        pieces: text of each token.
+        pieces: text of each token, "" for a special token, which is never written.
 
     Raises:
         ArgumentError: the vocabulary or a piece is not of characters.
@@ -92,7 +92,8 @@ class CharacterModel:
                 f"{list(pieces[:5])} and a language model of {vocabulary.tokens}s"
             )
         self._reader = _Reader(network, vocabulary)
-        self._numbers = [vocabulary.encode(piece)[0] for piece in pieces]
+        self._numbers = [vocabulary.encode(piece)[0] if piece else 0 for piece in pieces]
+        self._special = [number for number, piece in enumerate(pieces) if not piece]
 
     def begin(self) -> tuple[Read, Floats]:
         """Return the state at the beginning of a text, and log p (K,) of the first token."""
@@ -112,6 +113,7 @@ class CharacterModel:
     def _next(self, states: Sequence[Read]) -> Floats:
         rows = torch.stack([state.log_p for state in states])
         values: Floats = rows[:, self._numbers].double().cpu().numpy()
+        values[:, self._special] = -np.inf
         return values
 
 
@@ -171,5 +173,5 @@ class WordNetwork:
 
 
 def same_characters(vocabulary: Vocabulary, pieces: Sequence[str]) -> bool:
-    """Return whether a vocabulary and tokens are both of characters."""
-    return vocabulary.tokens == "character" and all(len(piece) == 1 for piece in pieces)
+    """Return whether both have characters as tokens; special tokens have no text."""
+    return vocabulary.tokens == "character" and max(map(len, pieces)) == 1

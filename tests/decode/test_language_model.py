@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
@@ -75,6 +76,10 @@ def test_a_model_of_characters_scores_each_token() -> None:
         state, row = states[1], rows[1]
     total += scorer.finish([state])[0]
     assert total == pytest.approx(log_p_of(model, vocabulary, "ab ba"), abs=TOLERANCE)
+    special = CharacterModel(model, vocabulary, ["", *PIECES])  # a special token is never written
+    row = special.begin()[1]
+    assert row[0] == -np.inf
+    np.testing.assert_array_equal(row[1:], scorer.begin()[1])
     with pytest.raises(ArgumentError, match="must both be characters"):
         CharacterModel(model, vocabulary, [" a", "b"])
     with pytest.raises(ArgumentError, match="must both be characters"):

@@ -18,6 +18,7 @@ from elman.cli import main
 from elman.decode.endpoints import Endpoints
 from elman.decode.hypotheses import SpeechSearch
 from elman.decode.kneser_ney import write_arpa
+from elman.decode.language_model import CharacterModel
 from elman.errors import ArgumentError, DataError
 from elman.inputs.audio import AudioReader
 from elman.read.examples import Examples
@@ -206,6 +207,10 @@ def test_a_language_model_of_elman_is_used(tmp_path):
             tokens=tokens, hidden_size=16, epochs=2, min_count=1, device="cpu", document="line"
         ).fit(text)
         language.save(tmp_path / tokens)
+        scorer = model._scorer(None, language, None, None)[1]
+        parts = getattr(scorer, "parts", [])
+        by_character = any(isinstance(one, CharacterModel) for one, _ in parts)
+        assert by_character == (tokens == "character")
         first = model.predict(SOUNDS[:5], language_model=language)
         assert first == model.predict(SOUNDS[:5], language_model=tmp_path / tokens)
 
