@@ -112,6 +112,7 @@ def guess_task(
         ("classifier", names >= {"text", "label"}, "columns text and label"),
         ("tagger", names >= {"words", "tags"}, "columns words and tags"),
         ("forecaster", names >= {"y"}, "a column y"),
+        ("classifier", "label" in names, "a column label"),
         ("classifier", data.is_dir() and table, "a folder of tables"),
         ("classifier", data.is_dir() and _in_folders(data), "a folder for each label"),
         ("translator", two and not table, "two files of text"),
