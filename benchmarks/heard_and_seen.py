@@ -57,7 +57,9 @@ def scores(parts: dict[str, Columns], settings: dict[str, Any]) -> dict[str, Any
     """Return the test accuracy of each model, and of the model of both with one input missing."""
     found: dict[str, Any] = {"seed": settings["seed"]}
     for names in (["sound"], ["image"], ["sound", "image"]):
-        chosen = settings if len(names) > 1 else {n: settings[n] for n in settings if n not in FUSION}
+        chosen = (
+            settings if len(names) > 1 else {n: settings[n] for n in settings if n not in FUSION}
+        )
         model = elman.Classifier(**chosen, inputs={name: INPUTS[name] for name in names})
         train, test = (
             {name: columns[name] for name in (*names, "label")} for columns in parts.values()

@@ -114,7 +114,9 @@ def _print(data: Path, found: Look, kinds: Sequence[dict[str, str]]) -> None:
     for title, table in zip(("columns", "of labels"), kinds, strict=False):
         wide = min(30, max(map(len, table), default=0))
         uses = [(name, found.columns.get(name, "not read"), kind) for name, kind in table.items()]
-        _some(title, [f"{name:{wide}s}  {use:12s}  {kind}" for name, use, kind in uses], COLUMNS)
+        long = max([12, *(len(use) for _, use, _ in uses)])
+        lines = [f"{name:{wide}s}  {use:{long}s}  {kind}" for name, use, kind in uses]
+        _some(title, lines, COLUMNS)
     if found.answers:
         most, more = found.answers.most_common(ANSWERS), len(found.answers) - ANSWERS
         answers = ", ".join(f"{one} ({count:,})" for one, count in most)

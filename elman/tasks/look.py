@@ -135,12 +135,13 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
     from elman.inputs.kinds import find_kinds
     from elman.padded import Delayed, Joint
 
-    reader = model._reader(find_kinds(model, (data, targets), model.usual_input))
+    kinds = find_kinds(model, (data, targets), model.usual_input)
+    reader = model._reader(kinds)
     kind = model._target_kind()
     column = kind.column(model)
     source: Any = reader.open((data, targets), column, lenient=True)
-    columns = dict.fromkeys(reader.columns, "--input")
-    columns = columns if model.inputs else _named(model, *reader.named_by)
+    columns = {one.rpartition(":")[0]: f"--input {one}" for one in kinds if ":" in one}
+    columns = columns or _named(model, *reader.named_by)
     look = Look(f"{reader.row_is}, with {column.noun} for {reader.noun}", columns)
     named = source.layout.label if isinstance(source, RecordingSource) else column.noun
     look.columns[column.name or named] = f"--{kind.named_by}"

@@ -9,6 +9,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from elman.errors import ArgumentError, DataError
+from elman.inputs.guess import STEPS
 from elman.read.audio import is_audio
 from elman.read.columns import Table, check_rows
 from elman.read.dialect import are_numbers, choose_decimal, is_nothing, number_of
@@ -112,7 +113,7 @@ def guess_task(
         ("classifier", names >= {"text", "label"}, "columns text and label"),
         ("tagger", names >= {"words", "tags"}, "columns words and tags"),
         ("forecaster", names >= {"y"}, "a column y"),
-        ("classifier", "label" in names, "a column label"),
+        ("classifier", "label" in names and not names >= STEPS, "a column label"),
         ("classifier", data.is_dir() and table, "a folder of tables"),
         ("classifier", data.is_dir() and _in_folders(data), "a folder for each label"),
         ("translator", two and not table, "two files of text"),
