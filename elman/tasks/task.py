@@ -107,7 +107,8 @@ class Task(NetworkSettings):
 
         begun = self._begin(out, skip_bad_rows, overwrite=overwrite)
         with begun as (folder, rejects), naming_columns(self):
-            check_parts(data.values(), self)
+            if is_first():  # the others do not read the data
+                check_parts(data.values(), self)
             self._train(Request(data, rejects, folder, None, show))
 
     def _train(self, request: Request) -> None:
