@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from elman.encode.bags import Bag, join_bags
 from elman.encode.encoder import Encoder
-from elman.encode.fuse import Fuse, ReadMoments, ReadSequence, ReadValue, at_moments
+from elman.encode.fuse import Fuse, ReadMoments, ReadSequence, ReadValue
 from elman.errors import ArgumentError, DataError
 from elman.inputs.fused_baselines import fused_baselines
 from elman.inputs.input import Guesses, Input, Probabilities, Reader, TargetColumn, pair
@@ -40,6 +40,12 @@ FILES = ("audio", "image")  # kinds whose cells can be names of files
 DROPPED = 0.3  # default probability of dropping a whole input in training
 
 
+class Item(tuple[Any, ...]):
+    """The inputs of one item, in the order of `FusedReader.columns`; None for a missing one."""
+
+    __slots__ = ()
+
+
 class FusedReader(Reader):
     """The reader of several inputs, each in a column.
 
@@ -55,13 +61,15 @@ class FusedReader(Reader):
         self.parts = dict(sorted(parts.items(), key=lambda part: part[1].static))
         self.columns = tuple(self.parts)
         self.first = next(iter(self.parts.values()))
-        self.unit = self.first.unit
+        self.unit, self.each = self.first.unit, False
+        self.least = max(part.least for part in self.parts.values())  # type: ignore[misc]
 
     def open(
         self, given: Any, target: TargetColumn, *, labelled: bool = True, lenient: bool = False
     ) -> Source:
         """Return a source of the columns and the targets, see `Reader.open`."""
         source, targets = pair(given)
+        self.each = target.each and labelled
         names = [*self.columns, *([target.name or target.noun] if labelled else [])]
         if is_path(source):
             if targets is not None:
@@ -75,6 +83,8 @@ class FusedReader(Reader):
                 lenient=lenient,
                 delimiter=self.settings.delimiter,
             )
+        for part in self.parts.values():
+            part.folder = Path()
         if not is_frame(source):
             raise ArgumentError(
                 f"several inputs must be a table or a dict with the columns "
@@ -87,9 +97,15 @@ class FusedReader(Reader):
 
     def row(self, values: Sequence[Any], place: str) -> tuple[Any, ...]:
         """Return the item of each column; None if it is missing."""
-        return self.joined(values, place, given=False)
+        found = self.joined(values, place, given=False)
+        if self.each and found[0] is None:
+            raise DataError(
+                f"{place}: column {self.columns[0]!r} is empty, but each of its {self.unit} has a "
+                "target"
+            )
+        return found
 
-    def joined(self, values: Sequence[Any], place: str, *, given: bool) -> tuple[Any, ...]:
+    def joined(self, values: Sequence[Any], place: str, *, given: bool) -> Item:
         """Return the item of each cell, or None for a missing one.
 
         Args:
@@ -105,15 +121,15 @@ class FusedReader(Reader):
             raise DataError(
                 f"{place}: all inputs are missing, expected {' or '.join(self.columns)}"
             )
-        return tuple(found)
+        return Item(found)
 
     def is_missing(self, part: Reader, cell: Any) -> bool:
         """Return whether a cell is empty, or has the name of a file that may be missing."""
-        if (
-            is_nothing(cell)
-            if part.static
-            else is_none(cell) or (isinstance(cell, str) and not cell)
-        ):
+        if part.static or (part.kind in FILES and isinstance(cell, str)):
+            nothing = is_nothing(cell)
+        else:
+            nothing = is_none(cell) or (isinstance(cell, str | list) and not cell)
+        if nothing or (isinstance(cell, str) and not cell.strip()):
             return True
         files = self.settings.missing_files and part.kind in FILES and is_path(cell)
         return files and not (part.folder / Path(cell)).exists()
@@ -122,16 +138,13 @@ class FusedReader(Reader):
         """Raise an error: several inputs are in several columns."""
         raise DataError(f"{place}: expected the columns {', '.join(self.columns)}")
 
-    def given(self, data: Any, like: Input, target: TargetColumn) -> list[tuple[Any, ...]]:
+    def given(self, data: Any, like: Input, target: TargetColumn) -> list[Item]:
         """Return the items of a table without targets; items are returned unchanged."""
-        count = len(self.columns)
-        if isinstance(data, list) and all(
-            isinstance(one, tuple) and len(one) == count for one in data
-        ):
+        if isinstance(data, list) and data and all(isinstance(one, Item) for one in data):
             return data
         source = self.open(data, target, labelled=False)
         assert isinstance(source, Rows)
-        found = []
+        found: list[Item] = []
         for place, values in source.read():
             if isinstance(values, DataError):
                 raise values
@@ -202,9 +215,7 @@ class Fused(Input):
             columns.append([None if item[n] is None else next(arrays) for item in items])
             if ratio := self._ratio(part):
                 columns[n] = [
-                    None
-                    if one is None or main is None
-                    else Moments(one, at_moments(len(one), 0, len(main), ratio))
+                    None if one is None or main is None else Moments(one, len(main), ratio)
                     for one, main in zip(columns[n], columns[0], strict=True)
                 ]
         return [Joint(first, tuple(others)) for first, *others in zip(*columns, strict=True)]
@@ -255,10 +266,13 @@ class Fused(Input):
             for n, (array, change) in enumerate(
                 zip((joint.first, *joint.others), changes, strict=True)
             ):
-                if change is not None and array is not None:
-                    array, moved = change(array, draw)
+                inner: Any = array.array if isinstance(array, Moments) else array
+                if change is not None and inner is not None:
+                    inner, moved = change(inner, draw)
                     places = places if n else moved
-                arrays.append(array)
+                if isinstance(array, Moments):
+                    inner = array.changed(inner, len(arrays[0]))
+                arrays.append(inner)
             return Joint(arrays[0], tuple(arrays[1:])), places
 
         return changed
@@ -288,7 +302,10 @@ class Fused(Input):
         names = self.reader.columns[1:]
         if static.keys() != set(names):
             shown = ", ".join(static) or "none"
-            raise ArgumentError(f"stream needs the inputs {', '.join(names)}, got {shown}")
+            raise ArgumentError(
+                f"stream needs the other inputs by name, None for a missing one: "
+                f"{', '.join(names)}; got {shown}"
+            )
         given = [
             None
             if self.reader.is_missing(part.reader, static[name])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice, pairwise
+from math import isfinite
 from pathlib import Path
 
 from elman.errors import DataError
 from elman.read.audio import AUDIO
 from elman.read.columns import Table
-from elman.read.dialect import are_numbers, is_nothing, number_of
+from elman.read.dialect import is_nothing, number_in
 from elman.read.images import PICTURES
 
 FIRST = 1000  # rows that are read
@@ -21,8 +23,8 @@ STEPS = {"unique_id", "ds"}  # columns of a table whose rows are steps
 def guess_columns(table: Table, target: str) -> dict[str, str]:
     """Return the kind of each column that can be an input, by name.
 
-    Columns without values, with only one value, or with a different name in each row are not
-    inputs.  The result is empty if the rows are not items.
+    Columns with (almost) only one value, and those that number or name the rows, are not inputs.
+    The result is empty if the rows are not items.
 
     Example:
         >>> from elman.inputs.guess import guess_columns
@@ -40,13 +42,13 @@ def guess_columns(table: Table, target: str) -> dict[str, str]:
         return {}
     rows = (row.values for row in islice(table.rows(names).read(), FIRST))
     good = [values for values in rows if not isinstance(values, DataError)]
-    kinds = {
-        name: _kind(values) for name, values in zip(names, zip(*good, strict=True), strict=False)
-    }
-    return {name: kind for name, kind in kinds.items() if kind}
+    decimal = table.dialect.decimal
+    columns = zip(names, zip(*good, strict=True), strict=False)
+    kinds = ((name, _kind(values, decimal)) for name, values in columns)
+    return {name: kind for name, kind in kinds if kind}
 
 
-def _kind(values: Sequence[object]) -> str:
+def _kind(values: Sequence[object], decimal: str | None) -> str:
     """Return the kind of the values of a column; "" if they are no input."""
     there = [one for one in values if isinstance(one, list) or not is_nothing(one)]
     if not there or any(not isinstance(one, str | int | float) for one in there):
@@ -54,15 +56,14 @@ def _kind(values: Sequence[object]) -> str:
     texts = [str(one).strip() for one in there]
     for kind, suffixes in FILES.items():
         if all(Path(text).suffix.lower() in suffixes for text in texts):
-            return kind
-    different = len(set(texts))
-    if different == 1:
-        return ""
-    if are_numbers(there):
-        numbers = [number_of(one) for one in there]
+            return "" if any("://" in text for text in texts) else kind
+    if len(texts) - Counter(texts).most_common(1)[0][1] < max(1, len(texts) / 50):
+        return ""  # almost all values are the same
+    numbers = sorted(number_in(one, decimal) for one in there)
+    if all(map(isfinite, numbers)):
         counts = all(b - a == 1 for a, b in pairwise(numbers))
         return "" if counts and len(numbers) > 2 else "number"
     words = sum(len(text.split()) for text in texts) / len(texts)
-    if different <= max(2, min(MOST, len(texts) / 5)) and words < 4:
+    if len(set(texts)) <= max(2, min(MOST, len(texts) / 5)) and words < 4:
         return "category"
     return "text" if words >= 1.5 else ""

@@ -30,6 +30,7 @@ from elman.read.frames import is_frame
 from elman.read.image_source import is_images
 from elman.read.recordings import is_arrays
 from elman.read.tables import TABLES
+from elman.settings import dialect_of
 
 READERS: dict[str, type[Reader]] = {
     reader.kind: reader
@@ -44,6 +45,7 @@ READERS: dict[str, type[Reader]] = {
     )
 }
 FUSION = ("fusion", "drop_inputs", "missing_files")  # settings of several inputs
+CODES = ("missing", "numeric", "categorical")  # settings of columns of recordings
 SHARED = ("window", "overlap", "examples", "convolution")  # of several kinds
 OWNERS = {  # the only kind of inputs on which a setting has an effect
     name: kind
@@ -115,6 +117,9 @@ omit frame_stride, or set inputs=audio
         if getattr(settings, name) != getattr(InputSettings, name):
             raise ArgumentError(f"{name} has no effect on a single input; omit {name}")
     found = [_parts(kind)[1] for kind in kinds]
+    for name in CODES if RecordingReader.kind not in found else ():
+        if getattr(settings, name) != getattr(InputSettings, name):
+            raise ArgumentError(f"{name} has an effect only on recordings; omit {name}")
     noun = READERS[found[0]].noun
     for field in fields(settings):
         kind = OWNERS.get(field.name)
@@ -145,7 +150,9 @@ def _guess(settings: InputSettings, given: Any, usual: str) -> list[str]:
         return [RecordingReader.kind]
     label: str | None = getattr(settings, "label", None)
     if usual == TextReader.kind and targets is None and label and _is_table(source):
-        table = Table(source, lenient=True)
+        table = Table(
+            source, encoding=settings.encoding, lenient=True, dialect=dialect_of(settings)
+        )
         if settings.text not in table.names and (found := guess_columns(table, label)):
             return [f"{name}:{kind}" for name, kind in found.items()]
     return [usual]

@@ -23,11 +23,17 @@ class Moments(Delayed):
 
     Args:
         array: (S, ...).
-        places: (T,) its steps.
+        steps: T, steps of the main input.
+        ratio: steps of the array in a step of the main input.
     """
 
-    def __init__(self, array: Any, places: NDArray[np.int64]) -> None:
-        self.array, self.places = array, places
+    def __init__(self, array: Any, steps: int, ratio: float) -> None:
+        self.array, self.steps, self.ratio = array, steps, ratio
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """The step of the array for each step of the main input."""
+        return at_moments(len(self.array), 0, self.steps, self.ratio)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -35,6 +41,11 @@ class Moments(Delayed):
     def read(self) -> NDArray[Any]:
         """Return the array (T, ...)."""
         return np.asarray(row_of(self.array))[self.places]
+
+    def changed(self, array: Any, steps: int) -> Moments:
+        """Return another array for a main input with other steps, with the same ends."""
+        faster = (len(array) / max(1, len(self.array))) * (self.steps / max(1, steps))
+        return Moments(array, steps, self.ratio * faster)
 
 
 class LiveFused(LiveInput):

@@ -213,7 +213,7 @@ class InputSettings(ImageSettings, AudioSettings, RecordingSettings, TextSetting
     same moment)."""
     drop_inputs: float | None = None
     """Several inputs: probability of dropping a whole input of an item in training, as if it were
-    missing; None for 0.1."""
+    missing; None for 0.3."""
     missing_files: bool = False
     """Several inputs: read a file that does not exist as a missing input; otherwise it is an error
     of its row."""

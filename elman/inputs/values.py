@@ -26,16 +26,19 @@ from elman.encode.bags import SHARE, Bag
 from elman.encode.embed import Embed
 from elman.encode.encoder import Encoder
 from elman.encode.series import SeriesEmbed
-from elman.errors import DataError
+from elman.errors import ArgumentError, DataError
 from elman.inputs.input import Array, Input, Probabilities, Reader
+from elman.inputs.live import LiveInput
 from elman.inputs.settings import InputSettings
 from elman.manifest import SERIES, WORDS, content_of, read_json, write_json
-from elman.read.dialect import number_or_nan
+from elman.read.dialect import named_like, number_in
 from elman.read.examples import Examples
 from elman.report.window_statistics import by_forest, by_regression
 
 BINS = 16  # maximum number of bins of a number
 FAR = 10.0  # largest standard score
+LARGEST = 1e30  # of numbers, so that their squares are finite
+FREQUENT, MOST = 50, 20_000  # categories and rows that simpler models read
 SIZE = 16  # features of a category
 
 
@@ -57,21 +60,23 @@ class NumberReader(ValueReader):
 
     def item(self, cell: Any, place: str) -> float:
         """Return a finite number."""
-        number = number_or_nan(cell)
-        if not np.isfinite(number):
-            raise DataError(f"{place}: column {self.column!r}: expected a number, got {cell!r}")
+        number = number_in(cell, self.settings.decimal)
+        if not abs(number) <= LARGEST:
+            wanted = "a number" if np.isnan(number) else f"a number of at most {LARGEST:g}"
+            shown = f"{str(cell)[:40]!r}"
+            raise DataError(f"{place}: column {self.column!r}: expected {wanted}, got {shown}")
         return float(number)
 
     def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Number:
         """Return the bins of the training numbers, and their mean and deviation."""
         numbers = np.array(train.items, dtype=np.float64)
         edges = np.unique(np.quantile(numbers, np.linspace(0, 1, BINS + 1)))
-        if len(edges) < 2:
+        mean, deviation = float(numbers.mean()), float(numbers.std())
+        if len(edges) < 2 or not deviation > 0:
             raise DataError(
                 f"column {self.column!r}: is {numbers[0]:g} in all training rows, so a model "
-                "cannot learn from it; remove this input"
+                "cannot learn from it; set inputs without it"
             )
-        mean, deviation = float(numbers.mean()), float(numbers.std())
         return Number(self, edges.tolist(), mean, deviation, wide=classes > 0)
 
     def load(self, folder: Path) -> Number:
@@ -87,7 +92,21 @@ class NumberReader(ValueReader):
         return found
 
 
-class Number(Input):
+class Value(Input):
+    """Single values after training."""
+
+    def steps(self, item: Any) -> NDArray[np.int64]:
+        """Return the only step."""
+        return np.arange(1)
+
+    def live(self, static: Mapping[str, object]) -> LiveInput:
+        """Raise an error: a value has no elements that arrive one by one."""
+        raise ArgumentError(
+            f"{self.reader.noun} are single values, which cannot be read live; use predict"
+        )
+
+
+class Number(Value):
     """Numbers after training.
 
     Args:
@@ -138,10 +157,6 @@ class Number(Input):
         """The features of the wide part, for messages."""
         return f"{self.features} ranges of {self.reader.column}"
 
-    def steps(self, item: float) -> NDArray[np.int64]:
-        """Return the only step."""
-        return np.arange(1)
-
     def facts(self) -> dict[str, object]:
         """Return the range of the training numbers, for the report."""
         return {"range": f"{self.edges[0]:g}..{self.edges[-1]:g}"}
@@ -169,9 +184,9 @@ class CategoryReader(ValueReader):
 
     def item(self, cell: Any, place: str) -> str:
         """Return the text of a category."""
-        if cell is None or not str(cell).strip():
+        if not isinstance(cell, str | int | float | np.generic) or not str(cell).strip():
             raise DataError(f"{place}: column {self.column!r}: expected a category, got {cell!r}")
-        return str(cell).strip()
+        return named_like(cell)
 
     def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Category:
         """Return the categories of the training data."""
@@ -179,7 +194,7 @@ class CategoryReader(ValueReader):
         if len(counts) < 2:
             raise DataError(
                 f"column {self.column!r}: is {train.items[0]!r} in all training rows, so a model "
-                "cannot learn from it; remove this input"
+                "cannot learn from it; set inputs without it"
             )
         if len(counts) > max(10, len(train.items) / 2):
             notes.append(
@@ -198,7 +213,7 @@ class CategoryReader(ValueReader):
             return Category(self, names, wide=bool(values["wide"]))
 
 
-class Category(Input):
+class Category(Value):
     """Categories after training; one that is not in the training data is a missing value.
 
     Args:
@@ -239,10 +254,6 @@ class Category(Input):
         """The features of the wide part, for messages."""
         return f"{self.features:,} values of {self.reader.column}"
 
-    def steps(self, item: str) -> NDArray[np.int64]:
-        """Return the only step."""
-        return np.arange(1)
-
     def facts(self) -> dict[str, object]:
         """Return the number of categories, for the report."""
         return {"categories": len(self.names)}
@@ -255,11 +266,12 @@ class Category(Input):
         return value_baselines([self], in_tuples(train), targets, parts, classes)
 
     def table(self, items: Sequence[str | None]) -> NDArray[np.float64]:
-        """Return a table (N, K) of zeros and ones for simpler models."""
-        found = np.zeros((len(items), len(self.names)))
+        """Return a table (N, K) of zeros and ones for simpler models: the frequent categories."""
+        found = np.zeros((len(items), min(FREQUENT, len(self.names))))
         for row, name in enumerate(items):
-            if name in self._numbers:
-                found[row, self._numbers[name]] = 1
+            number = FREQUENT if name is None else self._numbers.get(name, FREQUENT)
+            if number < FREQUENT:
+                found[row, number] = 1
         return found
 
 
@@ -276,6 +288,7 @@ def value_baselines(
         tables = [one.table([item[n] for item in part.items]) for n, one in enumerate(inputs)]
         return [], np.concatenate(tables, 1), np.arange(len(part))
 
+    train, targets = train.select(range(min(MOST, len(train)))), targets[:MOST]
     known, parts = columns(train), {name: columns(part) for name, part in others.items()}
     names = "numbers and categories"
     found = [

@@ -215,6 +215,24 @@ def number_or_nan(value: object, decimal: str = ".") -> float:
         return math.nan
 
 
+def number_in(value: object, decimal: str | None) -> float:
+    """Convert a cell to a number; NaN if it is not one.
+
+    Without a decimal mark, a comma is one unless it can separate thousands.
+
+    Example:
+        >>> from elman.read.dialect import number_in
+        >>> number_in("0,75", None), number_in("1,234", None), number_in("1,234", ",")
+        (0.75, nan, 1.234)
+    """
+    found = number_or_nan(value, decimal or ".")
+    if decimal is None and math.isnan(found) and isinstance(value, str):
+        whole, mark, part = value.strip().partition(",")
+        if mark and not (len(part) == 3 and whole.strip("+-") != "0"):
+            return number_or_nan(value, ",")
+    return found
+
+
 def are_numbers(values: Iterable[object], decimal: str = ".", *, typed: bool = False) -> bool:
     """Return whether all values are numbers, none of them a code such as 01234 or 1E5.
 

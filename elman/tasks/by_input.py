@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from elman.encode.fuse import Fuse
-from elman.inputs.fused import Fused
+from elman.inputs.fused import Fused, Item
 from elman.padded import pad_arrays
 from elman.read.examples import Examples
 from elman.report.verdict import JUDGES, name_of, shown
@@ -95,7 +95,7 @@ def _cell(found: Mapping[str, float], score: str, name: str) -> str:
 def _with_only(examples: Examples, kept: Sequence[int]) -> Examples:
     """Return examples in which all other inputs are missing."""
     items = [
-        tuple(one if n in kept else None for n, one in enumerate(item)) for item in examples.items
+        Item(one if n in kept else None for n, one in enumerate(item)) for item in examples.items
     ]
     return replace(examples, items=items)
 

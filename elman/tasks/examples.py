@@ -150,7 +150,9 @@ class ExampleTask(InputSettings, Task):
         data, notes = parts.data, parts.notes
         if not self.inputs and ":" in kinds[0]:
             shown = " ".join(f"--input {one}" for one in kinds)
-            notes.append(f"the inputs were guessed from the columns: {shown}")
+            notes.append(
+                f"the inputs were guessed from the columns: {shown}; no other column is read"
+            )
         if "validation" not in data:
             data["train"], data["validation"] = target.hold_out(data["train"], reader, notes)
         others = {name: examples for name, examples in data.items() if name != "train"}

@@ -179,7 +179,9 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
         assert array.first is not None
         array = array.first
     array = array.read() if isinstance(array, Delayed) else array
-    look.item = learned.show(item) + (f" -> {text}" if isinstance(text, str) else "")
+    look.item = learned.show(item).replace("\n", "; ") + (
+        f" -> {text}" if isinstance(text, str) else ""
+    )
     if learned.vocabulary is not None:
         look.notes.append(_size_of(learned.vocabulary))
     if elements := learned.elements(item):

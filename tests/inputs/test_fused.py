@@ -184,7 +184,13 @@ def test_a_batch_without_any_item_of_an_input_is_read() -> None:
     ("column", "value", "message"),
     [
         ("stars", ["many"], r"row 80: column 'stars': expected a number, got 'many'"),
-        ("stars", [1e400], r"row 80: column 'stars': expected a number, got inf"),
+        (
+            "stars",
+            [1e200],
+            r"row 80: column 'stars': expected a number of at most 1e\+30, got '1e\+200'",
+        ),
+        ("stars", ["1,234"], r"row 80: column 'stars': expected a number, got '1,234'"),
+        ("colour", [["red"]], r"row 80: column 'colour': expected a category, got \['red'\]"),
         ("review", [3.5], r"row 80"),
     ],
 )
@@ -261,3 +267,97 @@ def test_numbers_alone_and_categories_alone_are_inputs() -> None:
         assert model.score(data) > 0.9
     values = {"stars": "number", "colour": "category"}
     assert elman.Classifier(**SMALL, inputs=values).fit(rows()).predict(data).shape == (80,)
+
+
+def pictures(count: int = 40) -> dict[str, list[Any]]:
+    """Return grey images and texts that show a label."""
+    label = [n % 2 for n in range(count)]
+    images = [np.full((9, 6), 20 + 200 * y, np.uint8) for y in label]
+    return {"text": ["one two" if y else "three" for y in label], "pic": images, "label": label}
+
+
+@pytest.mark.parametrize("order", [("text", "pic"), ("pic", "text")])
+def test_early_fusion_trains_with_random_changes_of_images(order: tuple[str, str]) -> None:
+    kinds, data = {"text": "text", "pic": "image"}, pictures()
+    inputs = {name: kinds[name] for name in order}
+    model = elman.Classifier(**SMALL, inputs=inputs, fusion="early", distort=0.2).fit(data)
+    assert model.predict(data).shape == (40,)
+
+
+def test_decimal_commas_are_read() -> None:
+    data = rows(missing=0)
+    commas = {**data, "stars": [str(one).replace(".", ",") for one in data["stars"]]}
+    assert guess_columns(Table(commas), "label")["stars"] == "number"
+    ours, theirs = (elman.Classifier(**SMALL, inputs=INPUTS).fit(one) for one in (data, commas))
+    np.testing.assert_array_equal(ours.predict_proba(data), theirs.predict_proba(data))
+    thousands = elman.Classifier(**SMALL, inputs=INPUTS, decimal=".")
+    with pytest.raises(DataError, match="expected a number, got"):
+        thousands.fit(commas)
+    with pytest.raises(ArgumentError, match="missing has an effect only on recordings"):
+        elman.Classifier(**SMALL, inputs=INPUTS, missing=("-9",)).fit(data)
+
+
+def test_codes_are_the_same_category_as_numbers_of_any_type() -> None:
+    data = {**rows(missing=0), "colour": [n % 2 for n in range(80)]}
+    model = elman.Classifier(**SMALL, inputs=INPUTS).fit(data)
+    for code in ("1", 1.0, np.float64(1)):
+        (item,) = model.items({"review": ["so"], "stars": [3.0], "colour": [code]})
+        place = model.input_.reader.columns.index("colour")
+        assert len(model.input_.parts[place].encode([item[place]])[0]) == 1
+
+
+def test_plain_tuples_are_refused(fitted: elman.Classifier) -> None:
+    with pytest.raises(ArgumentError, match="several inputs must be a table or a dict"):
+        fitted.predict([("so good", 3.0, "red")])
+
+
+def test_paths_in_a_frame_do_not_begin_at_the_folder_of_an_earlier_table(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.fromarray(np.zeros((6, 6), np.uint8)).save(tmp_path / "0.png")
+    lines = ["pic,review,label", *(f"0.png,so {n % 2},{n % 2}" for n in range(40))]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    inputs = {"pic": "image", "review": "text"}
+    model = elman.Classifier(**{**SMALL, "epochs": 1}, inputs=inputs).fit(tmp_path / "a.csv")
+    with pytest.raises(DataError, match=r"0\.png"):
+        model.predict({"pic": ["0.png"], "review": ["so 1"]})
+    (tmp_path / "b.csv").write_text("\n".join([*lines, "NA,so 1,1"]), encoding="utf-16")
+    model = elman.Classifier(**{**SMALL, "epochs": 1}, encoding="utf-16").fit(tmp_path / "b.csv")
+    assert model.described["inputs"] == ["pic:image", "review:category"]
+
+
+def test_small_numbers_are_stored_and_huge_ones_are_refused(tmp_path: Path) -> None:
+    data = rows(missing=0)
+    small = {**data, "stars": [one * 1e-20 for one in data["stars"]]}
+    model = elman.Classifier(**SMALL, inputs=INPUTS).fit(small)
+    model.save(tmp_path / "run")
+    loaded = elman.load(tmp_path / "run")
+    np.testing.assert_array_equal(loaded.predict_proba(small), model.predict_proba(small))
+    with pytest.raises(DataError, match="column 'stars': is 1e-300 in all training rows"):
+        elman.Classifier(**SMALL, inputs=INPUTS).fit({**data, "stars": [1e-300, 2e-300] * 40})
+
+
+def test_a_tagger_needs_its_main_input() -> None:
+    data: dict[str, list[Any]] = {
+        "words": [["a", "b"], ["c"]] * 20,
+        "n": [1.0, 2.5] * 20,
+        "tags": [["X", "Y"], ["X"]] * 20,
+    }
+    data["words"][4], data["tags"][4] = None, []
+    with pytest.raises(DataError, match="row 4: column 'words' is empty, but each of its words"):
+        elman.Tagger(**SMALL, inputs={"words": "words", "n": "number"}).fit(data)
+
+
+def test_single_values_cannot_be_read_live(fitted: elman.Classifier) -> None:
+    settings = {**SMALL, "bidirectional": False}
+    model = elman.Classifier(**settings, inputs={"stars": "number"}).fit(rows(missing=0))
+    with pytest.raises(ArgumentError, match="numbers are single values"):
+        model.stream()
+
+
+def test_many_categories_do_not_slow_the_baselines_down() -> None:
+    data = rows(2000, missing=0)
+    data["colour"] = [f"c{n % 900}" for n in range(2000)]
+    model = elman.Classifier(**{**SMALL, "epochs": 1}, inputs=INPUTS).fit(data)
+    place = model.input_.reader.columns.index("colour")
+    assert model.input_.parts[place].table(["c1"]).shape[1] <= 50
