@@ -41,6 +41,7 @@ The benchmarks of model quality need data and time:
     python benchmarks/recordings.py NAME DATA    # recordings: see its docstring
     python benchmarks/sounds.py NAME DATA FOLDER    # audio, its baselines: see its docstring
     python benchmarks/speech.py NAME FOLDER    # commands, speech to text: see its docstring
+    python benchmarks/heard_and_seen.py FSDD   # several inputs
 
 `speech_losses.py` compares the training steps of CTC and of the transducer with plain PyTorch,
 `live_sound.py` compares a live classifier of audio with onnxruntime, `decoding.py` compares the
