@@ -228,7 +228,7 @@ def test_a_file_that_does_not_exist_is_a_missing_input_on_request(tmp_path: Path
                     tmp_path / f"{n}.png"
                 )
             lines.writerow([f"{n}.png", "so good" if n % 2 else "so bad", n % 2])
-    settings = {**SMALL, "inputs": {"photo": "image", "review": "text"}, "epochs": 1}
+    settings = {**SMALL, "inputs": {"photo": "image", "review": "text"}, "examples": 40}
     with pytest.raises(DataError, match=r"a\.csv: line 9: .*7\.png"):
         elman.Classifier(**settings).fit(table)
     model = elman.Classifier(**settings, missing_files=True).fit(table)
@@ -280,7 +280,8 @@ def pictures(count: int = 40) -> dict[str, list[Any]]:
 def test_early_fusion_trains_with_random_changes_of_images(order: tuple[str, str]) -> None:
     kinds, data = {"text": "text", "pic": "image"}, pictures()
     inputs = {name: kinds[name] for name in order}
-    model = elman.Classifier(**SMALL, inputs=inputs, fusion="early", distort=0.2).fit(data)
+    settings = {**SMALL, "examples": 40, "distort": 0.2}
+    model = elman.Classifier(**settings, inputs=inputs, fusion="early").fit(data)
     assert model.predict(data).shape == (40,)
 
 
@@ -318,11 +319,11 @@ def test_paths_in_a_frame_do_not_begin_at_the_folder_of_an_earlier_table(tmp_pat
     lines = ["pic,review,label", *(f"0.png,so {n % 2},{n % 2}" for n in range(40))]
     (tmp_path / "a.csv").write_text("\n".join(lines))
     inputs = {"pic": "image", "review": "text"}
-    model = elman.Classifier(**{**SMALL, "epochs": 1}, inputs=inputs).fit(tmp_path / "a.csv")
+    model = elman.Classifier(**SMALL, examples=40, inputs=inputs).fit(tmp_path / "a.csv")
     with pytest.raises(DataError, match=r"0\.png"):
         model.predict({"pic": ["0.png"], "review": ["so 1"]})
     (tmp_path / "b.csv").write_text("\n".join([*lines, "NA,so 1,1"]), encoding="utf-16")
-    model = elman.Classifier(**{**SMALL, "epochs": 1}, encoding="utf-16").fit(tmp_path / "b.csv")
+    model = elman.Classifier(**SMALL, examples=40, encoding="utf-16").fit(tmp_path / "b.csv")
     assert model.described["inputs"] == ["pic:image", "review:category"]
 
 
