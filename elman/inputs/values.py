@@ -11,6 +11,7 @@ A category is an element of the set of the training values.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -105,6 +106,17 @@ class Value(Input):
             f"{self.reader.noun} are single values, which cannot be read live; use predict"
         )
 
+    def label_baselines(
+        self, train: Examples, targets: Tensor, others: Mapping[str, Examples], classes: int
+    ) -> list[Probabilities]:
+        """Return the probabilities of simpler models of the values."""
+        parts = {name: in_tuples(part) for name, part in others.items()}
+        return value_baselines([self], in_tuples(train), targets, parts, classes)
+
+    @abstractmethod
+    def table(self, items: Sequence[Any]) -> NDArray[np.float64]:
+        """Return a table (N, C) of items, which can be None, for simpler models."""
+
 
 class Number(Value):
     """Numbers after training.
@@ -164,13 +176,6 @@ class Number(Value):
     def show(self, item: float) -> str:
         """Return a number as text."""
         return f"{item:g}"
-
-    def label_baselines(
-        self, train: Examples, targets: Tensor, others: Mapping[str, Examples], classes: int
-    ) -> list[Probabilities]:
-        """Return the probabilities of simpler models of the number."""
-        parts = {name: in_tuples(part) for name, part in others.items()}
-        return value_baselines([self], in_tuples(train), targets, parts, classes)
 
     def table(self, items: Sequence[float | None]) -> NDArray[np.float64]:
         """Return a table (N, 1) for simpler models, with NaN for missing numbers."""
@@ -258,13 +263,6 @@ class Category(Value):
         """Return the number of categories, for the report."""
         return {"categories": len(self.names)}
 
-    def label_baselines(
-        self, train: Examples, targets: Tensor, others: Mapping[str, Examples], classes: int
-    ) -> list[Probabilities]:
-        """Return the probabilities of simpler models of the category."""
-        parts = {name: in_tuples(part) for name, part in others.items()}
-        return value_baselines([self], in_tuples(train), targets, parts, classes)
-
     def table(self, items: Sequence[str | None]) -> NDArray[np.float64]:
         """Return a table (N, K) of zeros and ones for simpler models: the frequent categories."""
         found = np.zeros((len(items), min(FREQUENT, len(self.names))))
@@ -276,7 +274,7 @@ class Category(Value):
 
 
 def value_baselines(
-    inputs: Sequence[Number | Category],
+    inputs: Sequence[Value],
     train: Examples,
     targets: Tensor,
     others: Mapping[str, Examples],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,17 +10,20 @@ import torch
 
 from elman.encode.fuse import Fuse
 from elman.inputs.fused import Fused, Item
+from elman.inputs.input import Input
 from elman.padded import pad_arrays
 from elman.read.examples import Examples
 from elman.report.verdict import JUDGES, name_of, shown
-from elman.targets.target import AnyTarget
 
 SOME = 256  # examples whose gates are averaged
 ROWS = 32  # examples of a batch
 
 
 def scores_by_input(
-    target: AnyTarget, network: Any, learned: Fused, examples: Examples
+    score: Callable[[Any, Input, Examples], Mapping[str, Any]],
+    network: Any,
+    learned: Fused,
+    examples: Examples,
 ) -> dict[str, float]:
     """Return the main score with only one of the inputs, and with one missing, for each input.
 
@@ -43,30 +46,33 @@ def scores_by_input(
         for words, kept in (("with only", [k]), ("without", others)):
             if learned.reader.settings.each_step and 0 not in kept:
                 continue  # without the main input there are no steps
-            scores = target.evaluate(network, learned, _with_only(examples, kept))
-            for score in _main(scores):
-                found[f"{score} {words} {name}"] = scores[score]
+            scores = score(network, learned, _with_only(examples, kept))
+            found |= {f"{key} {words} {name}": scores[key] for key in _main(scores)}
     return found
 
 
 def table_of(
-    target: AnyTarget, network: Any, learned: Fused, examples: Examples, positive: str
+    score: Callable[[Any, Input, Examples], Mapping[str, Any]],
+    network: Any,
+    learned: Fused,
+    examples: Examples,
+    positive: str,
 ) -> dict[str, Any]:
     """Return a table of the inputs for the report: the mean of the gate, and the scores."""
-    found, names = scores_by_input(target, network, learned, examples), learned.reader.columns
-    scores = list(dict.fromkeys(name.partition(" ")[0] for name in found))
-    ways = [(score, words) for score in scores for words in ("with only", "without")]
+    found, names = scores_by_input(score, network, learned, examples), learned.reader.columns
+    keys = list(dict.fromkeys(name.partition(" ")[0] for name in found))
+    ways = [(key, words) for key in keys for words in ("with only", "without")]
     gates = mean_gates(network, learned, examples.items[:SOME])
     return {
         "title": "Inputs (validation data)",
         "columns": [
-            *(f"{name_of(score, positive)} {words} this input" for score, words in ways),
+            *(f"{name_of(key, positive)} {words} this input" for key, words in ways),
             "mean gate",
         ],
         "rows": [
             [
                 name,
-                *(_cell(found, score, f"{score} {words} {name}") for score, words in ways),
+                *(_cell(found, key, f"{key} {words} {name}") for key, words in ways),
                 f"{gate:.2f}",
             ]
             for name, gate in zip(names, gates, strict=True)

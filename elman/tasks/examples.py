@@ -229,7 +229,7 @@ class ExampleTask(InputSettings, Task):
         metrics = self.target_.measure(self.model, self.input_, parts)
         if isinstance(self.input_, Fused):
             held, positive = parts["validation"], str(metrics.get("positive", ""))
-            table = table_of(self.target_, self.model, self.input_, held, positive)
+            table = table_of(self.target_.evaluate, self.model, self.input_, held, positive)
             metrics["tables"] = [*metrics.get("tables", []), table]
         return metrics
 
@@ -259,9 +259,10 @@ class ExampleTask(InputSettings, Task):
         with naming_columns(self):
             source = reader.open((data, targets), target.column(self), lenient=lenient)
             examples = read_one(source, skip_bad_rows, collect)
-        scores = (score or target.evaluate)(self.model, learned, examples)
+        score = score or target.evaluate
+        scores = score(self.model, learned, examples)
         if isinstance(learned, Fused):
-            scores |= scores_by_input(target, self.model, learned, examples)
+            scores |= scores_by_input(score, self.model, learned, examples)
         return scores
 
     def rows(self, source: Path, *, lenient: bool) -> Rows | Sentences | FileSource:

@@ -6,7 +6,6 @@ Large libraries are imported when they are first used, so that `elman --help` is
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -361,8 +360,6 @@ def _check_data(data: Mapping[str, Any], folder: Path) -> None:
 
 def identity_of(model: Task) -> str:
     """Return a hash of the weights and the settings of a model."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, weight in sorted(model.model.state_dict().items()):
-        digest.update(name.encode() + weight.contiguous().numpy().tobytes())
-    digest.update(json.dumps(model.described, sort_keys=True, default=str).encode())
-    return digest.hexdigest()
+    from elman.state import hash_of
+
+    return hash_of(model.model, json.dumps(model.described, sort_keys=True, default=str))
