@@ -12,6 +12,7 @@ fsdd_speakers          fsdd.yaml      test accuracy for each speaker, learned fr
 an4                    .yaml          WER and CER; with an n-gram model of the training transcripts
 an4_whole              an4            the same, learned from the validation part too
 an4_live               .yaml          WER of a transducer that reads forward only
+an4_live_whole         an4_live       the same, learned from the validation part too
 fsdd_digits            .yaml          WER of connected digits, of a speaker without training data
 fsdd_digits_known      fsdd_digits    WER of other takes of the speakers in the training data
 fsdd_digits_live       .yaml          fsdd_digits_known for a model that reads forward only
@@ -28,6 +29,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +91,14 @@ def speakers(folder: Path, settings: Settings) -> Facts:
     }
 
 
-def transcripts(folder: Path, settings: Settings, *, whole: bool = False) -> Facts:
+def transcripts(folder: Path, settings: Settings, *, chosen_by: str | None = None) -> Facts:
     """Return the errors of a transcriber, alone and with a language model of its transcripts.
 
-    With `whole`, the validation part is also used for training, and the weights of the language
-    model are those that `an4` chose.
+    With the name of another run in `chosen_by`, the validation part is also used for training, and
+    the weights of the language model are those that the other run chose.
     """
     parts = parts_of(folder)
-    if whole:
+    if chosen_by:
         known, more = (parts[name].read_text() for name in ("train", "validation"))
         parts["train"] = folder / "train_and_validation.csv"
         parts["train"].write_text(known + more.partition("\n")[2])
@@ -120,8 +122,8 @@ def transcripts(folder: Path, settings: Settings, *, whole: bool = False) -> Fac
     }
     facts |= {name: value for name, value in scores.items() if name.startswith("confidence")}
     chosen = None
-    if whole:
-        before = json.loads((RESULTS / "an4.json").read_text())["cells"][0][WORDS]
+    if chosen_by:
+        before = json.loads((RESULTS / f"{chosen_by}.json").read_text())["cells"][0][WORDS]
         chosen = before["lm_weight"], before["word_bonus"], before["closed vocabulary"]
     facts[WORDS] = with_words(model, parts, texts, chosen)
     return facts
@@ -163,8 +165,9 @@ RUNS: dict[str, tuple[Callable[[Path, Settings], Facts], str]] = {
     "fsdd": (lambda folder, settings: labels(folder, settings, "official"), "fsdd"),
     "fsdd_speakers": (speakers, "fsdd"),
     "an4": (transcripts, "an4"),
-    "an4_whole": (lambda folder, settings: transcripts(folder, settings, whole=True), "an4"),
+    "an4_whole": (partial(transcripts, chosen_by="an4"), "an4"),
     "an4_live": (transcripts, "an4_live"),
+    "an4_live_whole": (partial(transcripts, chosen_by="an4_live"), "an4_live"),
     "fsdd_digits": (transcripts, "fsdd_digits"),
     "fsdd_digits_known": (transcripts, "fsdd_digits"),
     "fsdd_digits_live": (transcripts, "fsdd_digits_live"),
