@@ -260,8 +260,14 @@ def kind_of(folder: Path) -> str:
         FolderError: the folder contains no model.
     """
     config = read_config(folder)
-    kinds = config["data"].get("inputs")
+    kinds, settings = config["data"].get("inputs"), config["settings"]
     kind = kinds[0] if isinstance(kinds, list) and kinds else kinds
+    if (
+        isinstance(kinds, list)
+        and len(kinds) > 1
+        and (settings.get("channels") or settings.get("variable"))
+    ):
+        kind = "recordings"  # with further inputs in the rows of the same table
     name = f"{config['task']} of {'images' if kind == 'image' else kind}"
     return name if name in PREDICTIONS else str(config["task"])
 

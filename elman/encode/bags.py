@@ -59,6 +59,9 @@ class Bag(NamedTuple):
     starts: Tensor
 
 
+NOTHING = Bag(torch.zeros(0).long(), torch.zeros(0).float(), torch.zeros(0).long())  # no rows
+
+
 def join_bags(
     bags: Sequence[Bag], rows: Sequence[Sequence[int]], sizes: Sequence[int], count: int
 ) -> Bag:

@@ -31,7 +31,9 @@ from elman.encode.scale import NEVER, ROUNDING, find_unit
 from elman.errors import ArgumentError, DataError
 from elman.read.dialect import are_numbers, is_nothing, is_same, name_of, number_or_nan
 from elman.read.grid import FEW, SPARSE
+from elman.read.recording_source import RecordingSource
 from elman.read.recordings import Recording, Recordings
+from elman.read.rows import Rejects
 
 MOST = 8.0  # deviations at which numbers are clipped
 SKEWED = 1.0  # skewness above which a channel has a long tail
@@ -196,6 +198,11 @@ class RecordingIndex:
         Raises:
             ArgumentError: the recording has other channels.
         """
+        width = one.values.shape[1]
+        if width != len(self.channels):
+            raise ArgumentError(
+                f"{one.unique_id}: expected {len(self.channels)} channels, got {width}"
+            )
         return self.encoder(one.static).push(self.resampled(one))
 
     def encoder(self, static: Sequence[object] = ()) -> Encoder:
@@ -297,6 +304,25 @@ class Encoder:
             self.last, self.time = scaled[-1], float(times[-1])
             self.since = self.time - since[-1]
         return np.concatenate(parts, axis=1, dtype=np.float32)
+
+
+def read_like(
+    source: RecordingSource, rejects: Rejects, like: Recordings | RecordingIndex | None
+) -> Recordings:
+    """Return all recordings of a source, with the channels and stamps of the training data.
+
+    If only one of the two has stamps, steps are evenly spaced, as in a live session without `at`.
+    """
+    if like is None:
+        return source.read(rejects)
+    source.layout = replace(source.layout, channels=tuple(like.channels), unit=like.unit)
+    found = source.read(rejects)
+    if found.timed == like.timed:
+        return found
+    step = like.step if like.timed else 1.0
+    rows = [step * np.arange(len(one), dtype=np.float64) for one in found.items]
+    items = [replace(one, times=t) for one, t in zip(found.items, rows, strict=True)]
+    return replace(found, items=items, timed=like.timed)
 
 
 def windows_of(steps: int, size: int | None, overlap: float) -> list[tuple[int, int]]:

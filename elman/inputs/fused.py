@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from elman.encode.bags import Bag, join_bags
+from elman.encode.bags import NOTHING, Bag, join_bags
 from elman.encode.encoder import Encoder
 from elman.encode.fuse import Fuse, ReadMoments, ReadSequence, ReadValue
 from elman.errors import ArgumentError, DataError
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from elman.train.chunks import Change
 
 UNITS = 64  # features of the vectors of an input other than the main one, at most hidden_size
-FILES = ("audio", "image")  # kinds whose cells can be names of files
+FILES = ("audio", "image", "recordings")  # kinds whose cells can be names of files
 DROPPED = 0.3  # default probability of dropping a whole input in training
 
 
@@ -55,6 +55,7 @@ class FusedReader(Reader):
     """
 
     kind, noun = "fused", "rows"
+    named_by: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: InputSettings, parts: Mapping[str, Reader]) -> None:
         super().__init__(settings)
@@ -128,7 +129,7 @@ class FusedReader(Reader):
         if part.static or (part.kind in FILES and isinstance(cell, str)):
             nothing = is_nothing(cell)
         else:
-            nothing = is_none(cell) or (isinstance(cell, str | list) and not cell)
+            nothing = is_none(cell) or (isinstance(cell, str | list | np.ndarray) and not len(cell))
         if nothing or (isinstance(cell, str) and not cell.strip()):
             return True
         files = self.settings.missing_files and part.kind in FILES and is_path(cell)
@@ -286,7 +287,7 @@ class Fused(Input):
         bags, rows, sizes = [], [], []
         for n, part in enumerate(self.parts):
             there = [row for row, item in enumerate(items) if item[n] is not None]
-            bag = part.bag([items[row][n] for row in there])
+            bag = part.bag([items[row][n] for row in there]) if there else NOTHING
             if part.features and bag is not None:
                 bags.append(bag)
                 rows.append(there)

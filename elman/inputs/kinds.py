@@ -10,6 +10,7 @@ from typing import Any
 from elman.errors import ArgumentError
 from elman.inputs.audio import AudioReader
 from elman.inputs.fused import FusedReader
+from elman.inputs.fused_rows import FusedRowsReader
 from elman.inputs.guess import guess_columns
 from elman.inputs.image import ImageReader
 from elman.inputs.input import Reader, pair
@@ -89,17 +90,29 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
                 "each of several inputs needs its own column, such as "
                 f"review:{kind}; got {', '.join(kinds)}"
             )
-        if len(kinds) > 1 and kind == RecordingReader.kind:
-            raise ArgumentError(
-                "recordings cannot be one of several inputs: they have several rows of a table"
-            )
     first = _parts(kinds[0])[1]
+    recordings = [kind for _, kind in map(_parts, kinds)].count(RecordingReader.kind)
+    if len(kinds) > 1 and recordings:
+        check_several_recordings(settings, recordings)
     if settings.cell == "grud" and first != RecordingReader.kind:
         noun = READERS[first].noun
         raise ArgumentError(f"cell=grud is for recordings, which have times; got {noun}")
     if settings.vectors is not None and (first != TextReader.kind or len(kinds) > 1):
         raise ArgumentError(f"vectors needs texts, got {', '.join(kinds)}")
     return kinds
+
+
+def check_several_recordings(settings: InputSettings, count: int) -> None:
+    """Raise an ArgumentError for settings that recordings among several inputs cannot have."""
+    if settings.window is not None:
+        raise ArgumentError("window has no effect on several inputs; omit window")
+    if settings.cell == "grud":
+        raise ArgumentError("cell=grud reads only recordings, not several inputs; set another cell")
+    if count > 1 and (settings.channels or settings.variable):
+        raise ArgumentError(
+            f"channels are the columns of one recording, got {count} recordings; put each of them "
+            "in a cell of its own, as an array or a .npy file, and omit channels"
+        )
 
 
 def check_kinds(settings: InputSettings, kinds: list[str]) -> None:
@@ -178,9 +191,9 @@ def reader_of(
     if len(pairs) == 1:
         ((column, kind),) = pairs
         return readers[kind](settings, column)
-    return FusedReader(
-        settings, {str(column): readers[kind](settings, column) for column, kind in pairs}
-    )
+    parts = {str(column): readers[kind](settings, column) for column, kind in pairs}
+    in_rows = any(isinstance(part, RecordingReader) and part.in_rows for part in parts.values())
+    return (FusedRowsReader if in_rows else FusedReader)(settings, parts)
 
 
 def _parts(declared: str) -> tuple[str | None, str]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from elman.decode.events import events_of
 from elman.encode.augment import Augment
 from elman.encode.bags import LEVELS, Bag, Levels
-from elman.encode.recordings import RecordingIndex, windows_of
+from elman.encode.recordings import RecordingIndex, read_like, windows_of
 from elman.encode.scale import NEVER
 from elman.encode.series import SeriesEmbed
 from elman.encode.statistics import Running, whole_statistics
@@ -34,10 +34,19 @@ from elman.inputs.input import (
 from elman.inputs.live_recording import LiveRecording
 from elman.inputs.settings import InputSettings
 from elman.manifest import FEATURES, SERIES, content_of, read_index, write_json
+from elman.read.arrays import map_array
 from elman.read.clock import write_moments
 from elman.read.examples import Examples
+from elman.read.files import is_path
 from elman.read.recording_source import RecordingSource
-from elman.read.recordings import Layout, Recording, Recordings, is_arrays
+from elman.read.recordings import (
+    Layout,
+    Recording,
+    Recordings,
+    checked_array,
+    is_arrays,
+    recordings_of,
+)
 from elman.read.rows import Rejects
 from elman.report.window_statistics import (
     FOREST,
@@ -64,10 +73,24 @@ class RecordingReader(Reader):
     kind, noun, unit, least, windows = "recordings", "recordings", "steps", 2000, 256
     row_is, named_by = "a step", ("unique_id", "ds", "channels", "static", "variable")
 
+    @property
+    def in_rows(self) -> bool:
+        """Whether a recording is several rows of a table, and not one cell."""
+        return bool(self.settings.channels or self.settings.variable)
+
     def open(
-        self, given: Any, target: TargetColumn, *, labelled: bool = True, lenient: bool = False
+        self,
+        given: Any,
+        target: TargetColumn,
+        *,
+        labelled: bool = True,
+        lenient: bool = False,
+        more: Sequence[str] = (),
     ) -> RecordingSource:
-        """Return a source of recordings and their labels, see `Reader.open`."""
+        """Return a source of recordings and their labels, see `Reader.open`.
+
+        `more` are columns whose values are read after the static columns, for other inputs.
+        """
         source, labels = pair(given)
         if isinstance(source, list | tuple) and not is_arrays(source):
             source = [np.asarray(one) for one in source]  # lists of numbers
@@ -78,7 +101,7 @@ class RecordingReader(Reader):
         s = self.settings
         layout = Layout(
             s.channels,
-            s.static,
+            (*s.static, *more),
             target.name or "label",
             s.variable,
             s.value,
@@ -121,8 +144,25 @@ class RecordingReader(Reader):
         return self.checked(examples, source.name, target)
 
     def item(self, cell: Any, place: str) -> Recording:
-        """Raise a DataError: a recording is several rows of a table, not one cell."""
-        raise DataError(f"{place}: a recording has several rows, so it cannot be in one cell")
+        """Return a recording, that of an array (T, C), or that of the .npy file with an array."""
+        if isinstance(cell, Recording):
+            return cell
+        name = f"{place}: column {self.column!r}"
+        if is_path(cell):
+            path = self.folder / cell
+            name = f"{name}: {str(cell)!r}"
+            if path.suffix.lower() != ".npy":
+                raise DataError(
+                    f"{name} is not a recording; expected an array (T, C), or a .npy file with it; "
+                    "if recordings are several rows of a table, name their columns with channels"
+                )
+            cell = map_array(path, f"{name} is not an array")
+        try:
+            values = checked_array(cell, name)
+        except ArgumentError as error:
+            raise DataError(str(error)) from None
+        steps = np.arange(len(values), dtype=np.float64)
+        return Recording(name, 0.0, steps, values, (None,) * len(self.settings.static))
 
     def given(self, data: Any, like: Input, target: TargetColumn) -> list[Recording]:
         """Return the recordings of arrays, a table, or a table and its spans."""
@@ -150,8 +190,10 @@ class RecordingReader(Reader):
 
     def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Recorded:
         """Return the statistics of the training recordings."""
-        assert train.recordings is not None
-        found = replace(train.recordings, items=train.items)
+        if train.recordings is None:
+            found = recordings_of(train.items, self.settings.channels)
+        else:
+            found = replace(train.recordings, items=train.items)
         recorded = Recorded(self, self._index(found, notes))
         if 0 < classes <= CLASSES:
             rows = recorded.statistics(train.items)
@@ -219,6 +261,8 @@ class Recorded(Input):
     def __init__(self, reader: RecordingReader, index: RecordingIndex) -> None:
         self.reader, self.index = reader, index
         self.channels, self.numbers = len(index.channels), index.features
+        if index.timed:
+            self.step_seconds = index.step if index.rate is None else 1 / index.rate
         self.statistic_levels: Levels | None = None  # read by the wide part; None without one
 
     def set_levels(self, levels: Levels | None) -> None:
@@ -371,22 +415,3 @@ class Recorded(Input):
         values = {name: [one.values for one in part.items] for name, part in others.items()}
         found = [fit(known, targets, values) for fit in (steps_by_forest, most_frequent)]
         return [one for one in found if one is not None]
-
-
-def read_like(
-    source: RecordingSource, rejects: Rejects, like: Recordings | RecordingIndex | None
-) -> Recordings:
-    """Return all recordings of a source, with the channels and stamps of the training data.
-
-    If only one of the two has stamps, steps are evenly spaced, as in a live session without `at`.
-    """
-    if like is None:
-        return source.read(rejects)
-    source.layout = replace(source.layout, channels=tuple(like.channels), unit=like.unit)
-    found = source.read(rejects)
-    if found.timed == like.timed:
-        return found
-    step = like.step if like.timed else 1.0
-    rows = [step * np.arange(len(one), dtype=np.float64) for one in found.items]
-    items = [replace(one, times=t) for one, t in zip(found.items, rows, strict=True)]
-    return replace(found, items=items, timed=like.timed)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from elman.errors import DataError
 from elman.optional import need
+from elman.read.arrays import map_array
 from elman.read.files import AGAIN, RELATIVE, reading, size_of
 
 Floats = NDArray[np.float32]
@@ -317,10 +318,7 @@ def _features(path: Path, place: str, size: int) -> NDArray[Any]:
     wanted = f"{named(path, place)} is not a file of features"
     with reading(path):
         if path.suffix.lower() == ".npy":
-            try:
-                found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-            except ValueError as error:
-                raise DataError(f"{wanted} ({error})") from None
+            found = map_array(path, wanted)
             if found.ndim != 2 or found.dtype.kind not in "fiu" or not found.size:
                 raise DataError(
                     f"{wanted}: expected numbers (T, F), got {found.shape} of {found.dtype}"

@@ -33,7 +33,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from elman.errors import DataError
-from elman.read.files import AGAIN, RELATIVE, files_below, reading, size_of
+from elman.read.arrays import map_array
+from elman.read.files import AGAIN, RELATIVE, files_below, size_of
 
 SUFFIXES = "png jpg jpeg jpe jfif gif bmp webp tif tiff ppm pgm pbm pnm apng tga avif"
 PICTURES = {f".{suffix}" for suffix in SUFFIXES.split()}
@@ -212,12 +213,7 @@ def read_pixels(picture: Picture, *, grey: bool, size: tuple[int, int]) -> Itera
 
 def _stored(path: Path, place: str) -> NDArray[Any]:
     """Return the array of a .npy file, mapped into memory."""
-    with reading(path):
-        try:
-            found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except ValueError as error:
-            raise DataError(f"{_named(path, place)} is not an array ({error})") from None
-    return found
+    return map_array(path, f"{_named(path, place)} is not an array")
 
 
 @contextmanager

@@ -15,14 +15,14 @@ seconds, ms, us or ns; without stamps rows are steps.  Missing values are NaN.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from elman.errors import ArgumentError
+from elman.errors import ArgumentError, DataError
 from elman.read.clock import Clock, write_moments
 from elman.read.codes import find_code
 from elman.read.dialect import (
@@ -258,22 +258,46 @@ def checked_arrays(source: Any) -> list[Numbers]:
     """Return arrays (T, C) of float64; raise an ArgumentError if they do not match."""
     arrays: list[Numbers] = []
     for n, one in enumerate(source):
-        try:
-            values = np.asarray(one, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise ArgumentError(f"array {n} must hold numbers, got {type(one).__name__}") from None
-        values = values[:, None] if values.ndim == 1 else values
-        if values.ndim != 2 or (arrays and values.shape[1] != arrays[0].shape[1]):
-            wanted = f"(T, {arrays[0].shape[1]})" if arrays else "(T, C)"
+        values = checked_array(one, f"array {n}")
+        if arrays and values.shape[1] != arrays[0].shape[1]:
+            wanted = f"(T, {arrays[0].shape[1]})"
             raise ArgumentError(f"array {n} must have the shape {wanted}, got {values.shape}")
-        if np.isinf(values).any():
-            row, column = np.argwhere(np.isinf(values))[0].tolist()
-            raise ArgumentError(
-                f"array {n} must have finite numbers, or NaN for missing ones, got "
-                f"{values[row, column]} at step {row}, channel {column}"
-            )
         arrays.append(values)
     return arrays
+
+
+def checked_array(given: Any, name: str) -> Numbers:
+    """Return an array (T, C) or (T,) as (T, C) of float64; raise an ArgumentError if it is none."""
+    try:
+        values = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name} must hold numbers, got {type(given).__name__}") from None
+    values = values[:, None] if values.ndim == 1 else values
+    if values.ndim != 2:
+        raise ArgumentError(f"{name} must have the shape (T, C), got {values.shape}")
+    if np.isinf(values).any():
+        row, column = np.argwhere(np.isinf(values))[0].tolist()
+        raise ArgumentError(
+            f"{name} must have finite numbers, or NaN for missing ones, got "
+            f"{values[row, column]} at step {row}, channel {column}"
+        )
+    return values
+
+
+def recordings_of(items: Sequence[Recording], channels: Sequence[str] = ()) -> Recordings:
+    """Return recordings without stamps that were read one by one.
+
+    Raises:
+        DataError: they do not have equally many channels, or not those that are named.
+    """
+    width = len(channels) or items[0].values.shape[1]
+    for one in items:
+        if one.values.shape[1] != width:
+            raise DataError(
+                f"{one.unique_id}: expected {width} channels, got {one.values.shape[1]}"
+            )
+    names = tuple(channels) or tuple(map(str, range(width)))
+    return Recordings(list(items), [], [], names, timed=False)
 
 
 def check_labels(arrays: list[Numbers], labels: list[Any], *, each: bool) -> None:

@@ -141,7 +141,8 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
     column = kind.column(model)
     source: Any = reader.open((data, targets), column, lenient=True)
     columns = {one.rpartition(":")[0]: f"--input {one}" for one in kinds if ":" in one}
-    columns = columns or _named(model, *reader.named_by)
+    if len(kinds) > 1 or not columns:
+        columns |= _named(model, *reader.named_by)
     look = Look(f"{reader.row_is}, with {column.noun} for {reader.noun}", columns)
     named = source.layout.label if isinstance(source, RecordingSource) else column.noun
     look.columns[column.name or named] = f"--{kind.named_by}"

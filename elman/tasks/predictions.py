@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from elman.arguments import check_whole
 from elman.errors import ArgumentError
@@ -29,9 +29,6 @@ from elman.tasks.file_predictions import (
     Transcripts,
 )
 from elman.tasks.prediction import Answer, Prediction, SearchOptions, Table, label_cell
-
-if TYPE_CHECKING:
-    from elman.read.recordings import Recording
 
 Items = TypeVar("Items", bound=ExampleTask)
 LOG = logging.getLogger("elman")  # the command line shows it
@@ -168,14 +165,14 @@ class OfRecordings(Prediction[Items]):
     def _table(self, model: Items, data: object) -> Table:
         raise NotImplementedError
 
-    def _spans(self, model: Items, items: list[Recording]) -> Table:
+    def _spans(self, model: Items, items: list[Any]) -> Table:
         """Return the name of each recording, and its start and end (after the last step)."""
-        from elman.inputs.recording import Recorded
+        from elman.inputs.fused_rows import recorded_of, recordings_among
 
+        items = recordings_among(items)
         table: Table = {model.unique_id: [one.name for one in items]}
         if any(map(len, items)):
-            assert isinstance(model.input_, Recorded)
-            step = model.input_.index.step
+            step = recorded_of(model.input_).index.step
             ends = [one.stamp(one.times[-1] + step) if len(one) else one.begin for one in items]
             spans = [one.moments([one.begin, end]) for one, end in zip(items, ends, strict=True)]
             table["start"], table["end"] = map(list, zip(*spans, strict=True))
@@ -188,7 +185,7 @@ class RecordingLabels(OfRecordings[Classifier]):
 
     def _table(self, model: Classifier, data: object) -> Table:
         """Return the recordings or spans, their labels, and the probability of each label."""
-        items: list[Recording] = model.items(data)
+        items = model.items(data)
         p = model.predict_proba(items)
         table = self._spans(model, items)
         table[model.label] = [label_cell(model, row) for row in p]
@@ -202,7 +199,7 @@ class RecordingTexts(SearchOptions, OfRecordings[Translator]):
 
     def _table(self, model: Translator, data: object) -> Table:
         """Return the recordings or spans, and the text of each."""
-        items: list[Recording] = model.items(data)
+        items = model.items(data)
         texts = model.predict(items, search=self.search())
         return self._spans(model, items) | {model.target: texts}
 
@@ -213,7 +210,7 @@ class RecordingTranscripts(SpeechOptions, OfRecordings[Transcriber]):
 
     def _table(self, model: Transcriber, data: object) -> Table:
         """Return the recordings or spans, the transcript of each, and its confidence."""
-        items: list[Recording] = model.items(data)
+        items = model.items(data)
         found = [best[0] for best in model.transcribe(items, **self.given())]
         texts = [one.text for one in found]
         confidences = [one.confidence for one in found]
@@ -242,10 +239,13 @@ class RecordingTags(OfRecordings[Tagger]):
             return {column: [event[n] for event in found] for n, column in enumerate(columns)}
         if how != {"on": 0.6, "off": 0.4, "shortest": 1}:
             raise ArgumentError("--on, --off and --shortest are for --events")
-        items: list[Recording] = model.items(data)
+        from elman.inputs.fused_rows import recordings_among
+
+        items = model.items(data)
+        recordings = recordings_among(items)
         return {
-            name: [one.name for one in items for _ in range(len(one))],
-            model.ds: [stamp for one in items for stamp in one.moments(one.stamps)],
+            name: [one.name for one in recordings for _ in range(len(one))],
+            model.ds: [stamp for one in recordings for stamp in one.moments(one.stamps)],
             tags: [tag for some in model.predict(items) for tag in some],
         }
 

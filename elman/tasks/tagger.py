@@ -135,15 +135,16 @@ class Tagger(TagSettings, ExampleTask):
             ArgumentError: the model tags words, or has chain=True.
         """
         from elman.decode.events import spot
+        from elman.inputs.fused_rows import recordings_among
 
-        recorded = self._recorded("events")
-        items, index = self.items(data), recorded.index
+        index = self._recorded("events").index
+        items = self.items(data)
         names = (self.tag_names, self.background)
         spots: dict[str, Any] = {"on": on, "off": off, "shortest": shortest}
         spot([], *names, **spots)  # raises for invalid arguments before anything is computed
         found: list[Found] = []
-        rows = self._tags.probabilities(self.model, recorded, items)
-        for one, p in zip(items, rows, strict=True):
+        rows = self._tags.probabilities(self.model, self.input_, items)
+        for one, p in zip(recordings_among(items), rows, strict=True):
             if not len(p):
                 continue
             times = index.resampled(one).times.tolist()
@@ -202,7 +203,7 @@ class Tagger(TagSettings, ExampleTask):
         from elman.targets.live import LiveTags
 
         names, spotter = self.tag_names, None
-        events = self.input_.reader.kind == "recordings" or self.background in names
+        events = self.input_.reader.noun == "recordings" or self.background in names
         if events and not self.chain:
             spotter = Spotter(names, self.background, on=on, off=off, shortest=shortest)
         return LiveTagging(
@@ -226,17 +227,17 @@ class Tagger(TagSettings, ExampleTask):
         return self.input_.index
 
     def _recorded(self, what: str) -> Recorded:
-        """Return the input; raise an ArgumentError if it is not recordings, or with a chain."""
-        from elman.inputs.recording import Recorded
+        """Return the recordings; raise an ArgumentError if there are none, or with a chain."""
+        from elman.inputs.fused_rows import recorded_of
 
-        if not isinstance(self.input_, Recorded):
-            noun = self.input_.reader.noun
+        noun = self.input_.reader.noun
+        if noun != "recordings":
             raise ArgumentError(f"{what} needs recordings, but this tagger reads {noun}")
         if self.chain:
             raise ArgumentError(
                 f"{what} needs a separate probability of each step: train with chain=False"
             )
-        return self.input_
+        return recorded_of(self.input_)
 
     @property
     def _tags(self) -> Tags:
