@@ -88,6 +88,24 @@ class Joint:
         return Joint(None if self.first is None else self.first[begin:end], self.others)
 
 
+@dataclass(frozen=True)
+class Nested:
+    """The arrays of an item whose steps are sequences, such as the sentences of a document.
+
+    Attributes:
+        rows: the array (S, ...) of each step, or several inputs of it (`Joint`).
+    """
+
+    rows: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def part(self, begin: int, end: int) -> Nested:
+        """Return some of the steps."""
+        return Nested(self.rows[begin:end])
+
+
 class Delayed(ABC):
     """An array (T, ...) that is made when a batch needs it, so that all of them need little memory.
 
@@ -103,10 +121,15 @@ class Delayed(ABC):
 
 
 def pad_arrays(arrays: Sequence[Any]) -> Padded:
-    """Return a batch of arrays (T_b, ...), or of several inputs (`Joint`).
+    """Return a batch of arrays (T_b, ...), of several inputs (`Joint`) or of sequences (`Nested`).
 
-    An array that is None has no steps.
+    An array that is None has no steps.  The batch of `Nested` has the number of each inner sequence
+    (B, T), and the batch of all inner sequences as its only other input.
     """
+    if isinstance(arrays[0], Nested):
+        inner = pad_arrays([row for array in arrays for row in array.rows])
+        numbers = torch.arange(len(inner.lengths)).split([len(array) for array in arrays])
+        return Padded.pad(numbers)._replace(others=(inner,))
     if isinstance(arrays[0], Joint):
         columns = zip(*((array.first, *array.others) for array in arrays), strict=True)
         first, *others = map(pad_arrays, columns)

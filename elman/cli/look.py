@@ -127,7 +127,9 @@ def _print(data: Path, found: Look, kinds: Sequence[dict[str, str]]) -> None:
     show("how the first row becomes numbers:")
     for title in ("cells", "item", "numbers", "shape"):
         if text := vars(found)[title]:
-            _line(f"  {title}", text if len(text) <= WIDTH else f"{text[:WIDTH]}...")
+            lines = text.split("\n")
+            short = [one if len(one) <= WIDTH else f"{one[:WIDTH]}..." for one in lines]
+            _some(f"  {title}", short, len(short))
 
 
 def _some(title: str, lines: list[str], most: int) -> None:

@@ -207,8 +207,8 @@ def _check_table(run: Path, reads: str, file: Path | None, others: list[str]) ->
             f"{run}: reads {reads}, so it takes no {' and no '.join(others)}; give a table of "
             f"{reads} with --file"
         )
-    if file is None and reads == "recordings":  # series can come from the training data
-        raise ArgumentError(f"{run}: reads recordings; give a table of recordings with --file")
+    if file is None and reads != "series":  # series can come from the training data
+        raise ArgumentError(f"{run}: reads {reads}; give a table of {reads} with --file")
 
 
 def _predict_table(
@@ -268,6 +268,7 @@ def kind_of(folder: Path) -> str:
         and (settings.get("channels") or settings.get("variable"))
     ):
         kind = "recordings"  # with further inputs in the rows of the same table
+    kind = "groups" if settings.get("group") else kind
     name = f"{config['task']} of {'images' if kind == 'image' else kind}"
     return name if name in PREDICTIONS else str(config["task"])
 

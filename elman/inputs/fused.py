@@ -75,8 +75,7 @@ class FusedReader(Reader):
         if is_path(source):
             if targets is not None:
                 raise ArgumentError("several inputs must be in one table, with their targets")
-            for part in self.parts.values():
-                part.folder = Path(source).parent
+            self.refer(Path(source).parent)
             return Rows(
                 source,
                 names,
@@ -84,8 +83,7 @@ class FusedReader(Reader):
                 lenient=lenient,
                 delimiter=self.settings.delimiter,
             )
-        for part in self.parts.values():
-            part.folder = Path()
+        self.refer(Path())
         if not is_frame(source):
             raise ArgumentError(
                 f"several inputs must be a table or a dict with the columns "
@@ -96,15 +94,20 @@ class FusedReader(Reader):
         first, *others = Table(source).rows(self.columns).lists
         return Rows(first, names, parallel=[*others, target.values(targets)])
 
-    def row(self, values: Sequence[Any], place: str) -> tuple[Any, ...]:
+    def row(self, values: Sequence[Any], place: str, *, given: bool = False) -> Item:
         """Return the item of each column; None if it is missing."""
-        found = self.joined(values, place, given=False)
+        found = self.joined(values, place, given=given)
         if self.each and found[0] is None:
             raise DataError(
                 f"{place}: column {self.columns[0]!r} is empty, but each of its {self.unit} has a "
                 "target"
             )
         return found
+
+    def refer(self, folder: Path) -> None:
+        """Set the folder to which relative paths in cells refer."""
+        for part in self.parts.values():
+            part.folder = folder
 
     def joined(self, values: Sequence[Any], place: str, *, given: bool) -> Item:
         """Return the item of each cell, or None for a missing one.

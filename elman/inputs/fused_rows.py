@@ -22,7 +22,7 @@ from elman.read.examples import Examples
 from elman.read.files import is_path
 from elman.read.recording_source import RecordingSource
 from elman.read.recordings import Recording
-from elman.read.rows import Rejects
+from elman.read.rows import Rejects, Source
 
 
 class FusedRowsReader(FusedReader):
@@ -46,11 +46,10 @@ class FusedRowsReader(FusedReader):
 
     def open(
         self, given: Any, target: TargetColumn, *, labelled: bool = True, lenient: bool = False
-    ) -> RecordingSource:
+    ) -> Source:
         """Return a source of recordings with the other inputs, see `Reader.open`."""
         source, _ = pair(given)
-        for part in self.parts.values():
-            part.folder = Path(source).parent if is_path(source) else Path()
+        self.refer(Path(source).parent if is_path(source) else Path())
         return self.rows.open(given, target, labelled=labelled, lenient=lenient, more=self.others)
 
     def read(
@@ -79,6 +78,7 @@ class FusedRowsReader(FusedReader):
         if isinstance(data, list) and data and all(isinstance(one, Item) for one in data):
             return data
         source = self.open(data, target, labelled=False)
+        assert isinstance(source, RecordingSource)
         found = read_like(source, Rejects(None), recorded_of(like).index)
         pairs = zip(found.items, found.places, strict=True)
         return [self._item(one, place, given=True) for one, place in pairs]

@@ -200,9 +200,16 @@ class Reader(ABC):
         """Check the cell that a user gives for a prediction, and return its item."""
         return self.item(cell, place)
 
-    def row(self, values: Sequence[Any], place: str) -> Any:
-        """Return the item of a row, whose first values are the columns of the input."""
-        return self.item(values[0], place)
+    def row(self, values: Sequence[Any], place: str, *, given: bool = False) -> Any:
+        """Return the item of a row, whose first values are the columns of the input.
+
+        If it is `given` for a prediction, it is checked by `item_given`.
+        """
+        return (self.item_given if given else self.item)(values[0], place)
+
+    def refer(self, folder: Path) -> None:
+        """Set the folder to which relative paths in cells refer."""
+        self.folder = folder
 
     @abstractmethod
     def item(self, cell: Any, place: str) -> Any:

@@ -14,6 +14,7 @@ from elman.inputs.fused_rows import FusedRowsReader
 from elman.inputs.guess import guess_columns
 from elman.inputs.image import ImageReader
 from elman.inputs.input import Reader, pair
+from elman.inputs.nested import NestedReader
 from elman.inputs.recording import RecordingReader
 from elman.inputs.settings import (
     AudioSettings,
@@ -80,6 +81,7 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
         >>> find_kinds(InputSettings(), [np.zeros((5, 2))], "text")
         ['recordings']
     """
+    usual = usual if settings.group is None else TextReader.kind
     kinds = list(settings.inputs) or _guess(settings, given, usual)
     columns = [column for column, _ in map(_parts, kinds)]
     for column, kind in map(_parts, kinds):
@@ -90,6 +92,8 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
                 "each of several inputs needs its own column, such as "
                 f"review:{kind}; got {', '.join(kinds)}"
             )
+    if settings.group is not None:
+        check_group(settings, columns)
     first = _parts(kinds[0])[1]
     recordings = [kind for _, kind in map(_parts, kinds)].count(RecordingReader.kind)
     if len(kinds) > 1 and recordings:
@@ -100,6 +104,20 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
     if settings.vectors is not None and (first != TextReader.kind or len(kinds) > 1):
         raise ArgumentError(f"vectors needs texts, got {', '.join(kinds)}")
     return kinds
+
+
+def check_group(settings: InputSettings, columns: list[str | None]) -> None:
+    """Raise an ArgumentError for settings that rows of groups cannot have."""
+    if settings.group in columns:
+        raise ArgumentError(f"group={settings.group} is also an input; name another column")
+    for name in ("window", "channels", "variable"):
+        if getattr(settings, name):
+            raise ArgumentError(
+                f"{name} has no effect with group={settings.group}, whose steps are rows; omit "
+                f"{name}, or omit group"
+            )
+    if settings.cell == "grud":
+        raise ArgumentError("cell=grud reads only recordings, not groups; set another cell")
 
 
 def check_several_recordings(settings: InputSettings, count: int) -> None:
@@ -166,7 +184,9 @@ def _guess(settings: InputSettings, given: Any, usual: str) -> list[str]:
         table = Table(
             source, encoding=settings.encoding, lenient=True, dialect=dialect_of(settings)
         )
-        if settings.text not in table.names and (found := guess_columns(table, label)):
+        found = guess_columns(table, label)
+        found.pop(settings.group or "", None)
+        if settings.text not in table.names and found:
             return [f"{name}:{kind}" for name, kind in found.items()]
     return [usual]
 
@@ -188,12 +208,13 @@ def reader_of(
         raise ArgumentError(
             f"inputs must be one kind, or COLUMN:KIND for each of several, got {kinds}"
         )
-    if len(pairs) == 1:
-        ((column, kind),) = pairs
-        return readers[kind](settings, column)
-    parts = {str(column): readers[kind](settings, column) for column, kind in pairs}
-    in_rows = any(isinstance(part, RecordingReader) and part.in_rows for part in parts.values())
-    return (FusedRowsReader if in_rows else FusedReader)(settings, parts)
+    parts = {column: readers[kind](settings, column) for column, kind in pairs}
+    found = parts[pairs[0][0]]
+    if len(pairs) > 1:
+        in_rows = any(isinstance(part, RecordingReader) and part.in_rows for part in parts.values())
+        named = {str(column): part for column, part in parts.items()}
+        found = (FusedRowsReader if in_rows else FusedReader)(settings, named)
+    return found if settings.group is None else NestedReader(settings, found)
 
 
 def _parts(declared: str) -> tuple[str | None, str]:

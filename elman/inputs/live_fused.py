@@ -14,7 +14,7 @@ from elman.encode.bags import Bag
 from elman.encode.fuse import at_moments
 from elman.errors import DataError
 from elman.inputs.live import Array, LiveInput, Step
-from elman.padded import Delayed, Joint, row_of
+from elman.padded import Delayed, Joint, Nested, row_of
 from elman.state import MOST, State, hash_of
 
 
@@ -102,7 +102,7 @@ class LiveFused(LiveInput):
     def _joined(self, step: Step | None) -> Step | None:
         if step is None:
             return None
-        assert not isinstance(step.array, Joint)
+        assert not isinstance(step.array, Joint | Nested)
         begin, end = self._steps, self._steps + len(step.array)
         others = tuple(
             one

@@ -47,7 +47,7 @@ from elman.read.recordings import (
     is_arrays,
     recordings_of,
 )
-from elman.read.rows import Rejects
+from elman.read.rows import Rejects, Source
 from elman.report.window_statistics import (
     FOREST,
     REGRESSION,
@@ -86,11 +86,13 @@ class RecordingReader(Reader):
         labelled: bool = True,
         lenient: bool = False,
         more: Sequence[str] = (),
-    ) -> RecordingSource:
+    ) -> Source:
         """Return a source of recordings and their labels, see `Reader.open`.
 
         `more` are columns whose values are read after the static columns, for other inputs.
         """
+        if self.column != self.kind and not self.in_rows:  # a column of cells
+            return super().open(given, target, labelled=labelled, lenient=lenient)
         source, labels = pair(given)
         if isinstance(source, list | tuple) and not is_arrays(source):
             source = [np.asarray(one) for one in source]  # lists of numbers
@@ -120,13 +122,15 @@ class RecordingReader(Reader):
 
     def read(
         self,
-        source: RecordingSource,
+        source: Source,
         target: TargetColumn,
         target_of: TargetOf,
         rejects: Rejects,
         like: Input | Examples | None = None,
     ) -> Examples:
         """Return all recordings that have a target, see `Reader.read`."""
+        if not isinstance(source, RecordingSource):
+            return super().read(source, target, target_of, rejects, like)
         form: Recordings | RecordingIndex | None = None
         if isinstance(like, Recorded):
             form = like.index
@@ -170,6 +174,8 @@ class RecordingReader(Reader):
             return data
         assert isinstance(like, Recorded)
         source = self.open(data, target, labelled=False)
+        if not isinstance(source, RecordingSource):
+            return super().given(data, like, target)
         found = read_like(source, Rejects(None), like.index)
         for note in found.notes:
             LOG.info(note)

@@ -217,6 +217,10 @@ class InputSettings(ImageSettings, AudioSettings, RecordingSettings, TextSetting
     missing_files: bool = False
     """Several inputs: read a file that does not exist as a missing input; otherwise it is an error
     of its row."""
+    group: str | None = None
+    """Column with the name of the item to which a row of a table belongs, such as a conversation:
+    each row is a step of its item, and is read by recurrent layers of its own; None if each row is
+    an item."""
     text: str = "text"
     """Column with the text."""
     words: str | None = None

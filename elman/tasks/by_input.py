@@ -11,6 +11,7 @@ import torch
 from elman.encode.fuse import Fuse
 from elman.inputs.fused import Fused, Item
 from elman.inputs.input import Input
+from elman.inputs.nested import Groups
 from elman.padded import pad_arrays
 from elman.read.examples import Examples
 from elman.report.verdict import JUDGES, name_of, shown
@@ -22,7 +23,7 @@ ROWS = 32  # examples of a batch
 def scores_by_input(
     score: Callable[[Any, Input, Examples], Mapping[str, Any]],
     network: Any,
-    learned: Fused,
+    learned: Input,
     examples: Examples,
 ) -> dict[str, float]:
     """Return the main score with only one of the inputs, and with one missing, for each input.
@@ -40,13 +41,14 @@ def scores_by_input(
         ['accuracy with only a', 'accuracy without a', 'accuracy with only b', 'accuracy without b']
     """
     found: dict[str, float] = {}
-    names = learned.reader.columns
+    names = fused_of(learned).reader.columns
+    rows = isinstance(learned, Groups)
     for k, name in enumerate(names):
         others = [n for n in range(len(names)) if n != k]
         for words, kept in (("with only", [k]), ("without", others)):
-            if learned.reader.settings.each_step and 0 not in kept:
+            if learned.reader.settings.each_step and 0 not in kept and not rows:
                 continue  # without the main input there are no steps
-            scores = score(network, learned, _with_only(examples, kept))
+            scores = score(network, learned, _with_only(examples, kept, rows=rows))
             found |= {f"{key} {words} {name}": scores[key] for key in _main(scores)}
     return found
 
@@ -54,15 +56,19 @@ def scores_by_input(
 def table_of(
     score: Callable[[Any, Input, Examples], Mapping[str, Any]],
     network: Any,
-    learned: Fused,
+    learned: Input,
     examples: Examples,
     positive: str,
 ) -> dict[str, Any]:
     """Return a table of the inputs for the report: the mean of the gate, and the scores."""
-    found, names = scores_by_input(score, network, learned, examples), learned.reader.columns
+    found = scores_by_input(score, network, learned, examples)
+    fused, names = fused_of(learned), learned.reader.columns
     keys = list(dict.fromkeys(name.partition(" ")[0] for name in found))
     ways = [(key, words) for key in keys for words in ("with only", "without")]
-    gates = mean_gates(network, learned, examples.items[:SOME])
+    items = examples.items[:SOME]
+    if isinstance(learned, Groups):
+        items = [row for item in items for row in item][:SOME]
+    gates = mean_gates(network, fused, items)
     return {
         "title": "Inputs (validation data)",
         "columns": [
@@ -98,12 +104,27 @@ def _cell(found: Mapping[str, float], score: str, name: str) -> str:
     return shown(score, found[name]) if name in found else "\u2013"
 
 
-def _with_only(examples: Examples, kept: Sequence[int]) -> Examples:
-    """Return examples in which all other inputs are missing."""
-    items = [
-        Item(one if n in kept else None for n, one in enumerate(item)) for item in examples.items
-    ]
-    return replace(examples, items=items)
+def fused_of(learned: Input) -> Fused:
+    """Return several inputs: those of an item, or of each row of a group."""
+    found = learned.inner if isinstance(learned, Groups) else learned
+    assert isinstance(found, Fused)
+    return found
+
+
+def has_several(learned: Input) -> bool:
+    """Return whether an item, or each row of a group, has several inputs."""
+    return isinstance(learned.inner if isinstance(learned, Groups) else learned, Fused)
+
+
+def _with_only(examples: Examples, kept: Sequence[int], *, rows: bool) -> Examples:
+    """Return examples in which all other inputs are missing; `rows` if items are groups of rows."""
+
+    def some(item: Sequence[Any]) -> Item:
+        return Item(one if n in kept else None for n, one in enumerate(item))
+
+    items = examples.items
+    found = [[some(row) for row in item] for item in items] if rows else list(map(some, items))
+    return replace(examples, items=found)
 
 
 def _main(scores: Mapping[str, Any]) -> list[str]:

@@ -223,11 +223,10 @@ class ExampleTask(InputSettings, Task):
 
     def _measure(self, parts: Mapping[str, Examples]) -> dict[str, Any]:
         """Return the scores of the trained model and of its baselines."""
-        from elman.inputs.fused import Fused
-        from elman.tasks.by_input import table_of
+        from elman.tasks.by_input import has_several, table_of
 
         metrics = self.target_.measure(self.model, self.input_, parts)
-        if isinstance(self.input_, Fused):
+        if has_several(self.input_):
             held, positive = parts["validation"], str(metrics.get("positive", ""))
             table = table_of(self.target_.evaluate, self.model, self.input_, held, positive)
             metrics["tables"] = [*metrics.get("tables", []), table]
@@ -246,8 +245,7 @@ class ExampleTask(InputSettings, Task):
 
         `score` returns the scores of examples; None for those of the target.
         """
-        from elman.inputs.fused import Fused
-        from elman.tasks.by_input import scores_by_input
+        from elman.tasks.by_input import has_several, scores_by_input
         from elman.tasks.parts import naming_columns, read_one
 
         learned, target = self.input_, self.target_
@@ -261,7 +259,7 @@ class ExampleTask(InputSettings, Task):
             examples = read_one(source, skip_bad_rows, collect)
         score = score or target.evaluate
         scores = score(self.model, learned, examples)
-        if isinstance(learned, Fused):
+        if has_several(learned):
             scores |= scores_by_input(score, self.model, learned, examples)
         return scores
 

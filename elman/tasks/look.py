@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from elman.encode.text import Vocabulary
+    from elman.inputs.input import Input
 
 FIRST = 1000  # rows, or documents of a text, that are read
 FILES = 20  # tables of a folder that are read
@@ -133,7 +134,6 @@ def _size_of(vocabulary: Vocabulary) -> str:
 def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: int | None) -> Look:
     """Look at the items of a task, and at their labels, tags or texts."""
     from elman.inputs.kinds import find_kinds
-    from elman.padded import Delayed, Joint
 
     kinds = find_kinds(model, (data, targets), model.usual_input)
     reader = model._reader(kinds)
@@ -175,25 +175,58 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
     except DataError as error:  # such as too few different tokens
         look.notes.append(str(error))
         return look
-    array = learned.encode([item])[0]
-    if isinstance(array, Joint):
-        assert array.first is not None
-        array = array.first
-    array = array.read() if isinstance(array, Delayed) else array
     look.item = learned.show(item).replace("\n", "; ") + (
         f" -> {text}" if isinstance(text, str) else ""
     )
     if learned.vocabulary is not None:
         look.notes.append(_size_of(learned.vocabulary))
-    if elements := learned.elements(item):
-        look.numbers = _numbered(elements, array if array.ndim == 1 else array[:, 0], reader.unit)
-    else:
-        first = array[0] if array.ndim > 1 else array
-        look.numbers = f"{_short(first)} for the first of the {reader.unit}"
-    sizes = ", ".join(map(str, (model.batch_size, steps, *array.shape[1:])))
-    each = ", numbers of each" if array.ndim > 1 else ""
-    look.shape = f"({sizes}): {reader.noun}, {reader.unit}{each}"
+    sizes = f"({model.batch_size}"
+    found = _numbers_of(learned, item, learned.encode([item])[0], sizes, str(steps))
+    look.numbers, look.shape = ("\n".join(lines) for lines in zip(*found, strict=True))
     return look
+
+
+def _numbers_of(
+    learned: Input, item: Any, array: Any, sizes: str, steps: str, name: str = ""
+) -> list[tuple[str, str]]:
+    """Return the numbers of an item, and the shape of a batch, for each of its inputs.
+
+    Args:
+        learned: the input after training.
+        item: the item, or None if it is missing.
+        array: the array of the item.
+        sizes: the first sizes of a batch, as the beginning of a text.
+        steps: number of steps of a batch.
+        name: name of the input, if there are several.
+    """
+    from elman.inputs.fused import Fused
+    from elman.inputs.nested import Groups
+    from elman.padded import Delayed
+
+    reader, title = learned.reader, f"{name}: " if name else ""
+    if isinstance(learned, Groups):
+        return _numbers_of(learned.inner, item[0], array.rows[0], f"{sizes}, rows", "T", name)
+    if isinstance(learned, Fused):
+        parts = zip(reader.columns, learned.parts, item, (array.first, *array.others), strict=True)
+        return [
+            line
+            for column, part, one, some in parts
+            for line in _numbers_of(
+                part, one, some, sizes, steps if part is learned.first else "T", column
+            )
+        ]
+    if array is None:
+        return [(f"{title}missing", f"{title}missing")]
+    array = array.read() if isinstance(array, Delayed) else array
+    if elements := learned.elements(item):
+        numbers = _numbered(elements, array if array.ndim == 1 else array[:, 0], reader.unit)
+    else:
+        first = array[0] if array.ndim > 1 and len(array) else array
+        numbers = f"{_short(first)} for the first of the {reader.unit}"
+    steps = "1" if reader.static else steps
+    each = ", numbers of each" if array.ndim > 1 else ""
+    shape = ", ".join([sizes, steps, *map(str, array.shape[1:])])
+    return [(f"{title}{numbers}", f"{title}{shape}): {reader.noun}, {reader.unit}{each}")]
 
 
 def look_at_pairs(model: Translator, data: Path, targets: Path | None, most: int | None) -> Look:

@@ -250,6 +250,58 @@ class RecordingTags(OfRecordings[Tagger]):
         }
 
 
+@dataclass(kw_only=True)
+class OfGroups(Prediction[Items]):
+    """The base of predictions for groups of rows."""
+
+    reads = "groups"
+
+    def table(self, model: Items, file: Path | None) -> Answer:
+        """Return a row for each group, or for each row."""
+        from elman.report.write_table import write_table
+
+        table = self._table(model, model.items(file))
+        return table, partial(write_table, table=table)
+
+    def _table(self, model: Items, items: list[Any]) -> Table:
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True)
+class GroupLabels(OfGroups[Classifier]):
+    """The labels of groups."""
+
+    def _table(self, model: Classifier, items: list[Any]) -> Table:
+        """Return the groups, their labels, and the probability of each label."""
+        p = model.predict_proba(items)
+        table: Table = {str(model.group): [one.name for one in items]}
+        table[model.label] = [label_cell(model, row) for row in p]
+        columns = zip(model.classes, p.T, strict=True)
+        return table | {f"p({name})": [round(float(one), 6) for one in q] for name, q in columns}
+
+
+@dataclass(kw_only=True)
+class GroupTags(OfGroups[Tagger]):
+    """The tags of the rows of groups."""
+
+    def _table(self, model: Tagger, items: list[Any]) -> Table:
+        """Return the group and the tag of each row, group by group."""
+        return {
+            str(model.group): [one.name for one in items for _ in one],
+            model.tags or "tags": [tag for some in model.predict(items) for tag in some],
+        }
+
+
+@dataclass(kw_only=True)
+class GroupTexts(SearchOptions, OfGroups[Translator]):
+    """The texts of groups."""
+
+    def _table(self, model: Translator, items: list[Any]) -> Table:
+        """Return the groups, and the text of each."""
+        texts = model.predict(items, search=self.search())
+        return {str(model.group): [one.name for one in items], model.target: texts}
+
+
 # Keys are the names of the tasks, with the kind of input where it changes the options.
 PREDICTIONS: dict[str, type[Prediction[Any]]] = {
     "language-model": NextWords,
@@ -260,6 +312,9 @@ PREDICTIONS: dict[str, type[Prediction[Any]]] = {
     "classifier of recordings": RecordingLabels,
     "tagger of recordings": RecordingTags,
     "translator of recordings": RecordingTexts,
+    "classifier of groups": GroupLabels,
+    "tagger of groups": GroupTags,
+    "translator of groups": GroupTexts,
     "classifier of audio": FileLabels,
     "tagger of audio": AudioTags,
     "translator of audio": FileTexts,
