@@ -83,7 +83,7 @@ def part_of(columns: Columns, names: tuple[str, ...], kept: list[int]) -> Column
 
 def accuracy(names: tuple[str, ...], parts: dict[str, Columns], settings: Settings) -> Any:
     """Return the test and the validation accuracy of a model of some inputs."""
-    inputs = {name: "recordings" for name in names}
+    inputs = dict.fromkeys(names, "recordings")
     whole, test = parts["train"], parts["test"]
     held = list(range(0, len(whole["tags"]), HELD_OUT))
     rest = [n for n in range(len(whole["tags"])) if n not in held]

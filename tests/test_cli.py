@@ -364,8 +364,8 @@ def test_help_of_predict_shows_the_options_of_the_model_in_the_folder(
         ("predict --events", "--events is an option of a tagger of recordings; "),
         (
             "predict --beam 3",
-            "of a translator, a translator of recordings, a translator of groups, "
-            "a translator of audio, a translator of images, a transcriber of recordings or a transcriber; ",
+            "of a translator, a translator of recordings, a translator of groups, a translator of "
+            "audio, a translator of images, a transcriber of recordings or a transcriber; ",
         ),
         ("predict --level 80", "--level is an option of a forecaster; "),
         (
