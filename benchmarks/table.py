@@ -122,6 +122,8 @@ SOUND = (  # file, score on the test data, target
     ("an4_whole", f"WER {WORDS}", 0.05),
     ("an4_whole", "CER", 0.03),
     ("an4_live", "WER", 0.10),
+    ("an4_live_whole", "WER", 0.10),
+    ("an4_live_whole", f"WER {WORDS}", 0.10),
     ("fsdd_digits", "WER", 0.03),
     ("fsdd_digits_known", "WER", 0.03),
     ("fsdd_digits_live", "WER", 0.05),
