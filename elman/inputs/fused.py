@@ -21,7 +21,7 @@ from elman.errors import ArgumentError, DataError
 from elman.inputs.fused_baselines import fused_baselines
 from elman.inputs.input import Guesses, Input, Probabilities, Reader, TargetColumn, pair
 from elman.inputs.live import LiveInput
-from elman.inputs.live_fused import LiveFused, Moments
+from elman.inputs.live_fused import Arriving, LiveFused, Moments
 from elman.inputs.settings import InputSettings
 from elman.manifest import INPUTS, check_parts, start_manifest
 from elman.padded import Joint
@@ -301,27 +301,34 @@ class Fused(Input):
         """Return an item whose first input arrives element by element.
 
         Args:
-            static: the other inputs, which are complete, by the names of their columns.
+            static: the other inputs, which are complete, by the names of their columns.  With early
+                fusion, sequences that are not named arrive element by element, too.
         """
         names = self.reader.columns[1:]
-        if static.keys() != set(names):
+        ratios = [self._ratio(part) for part in self.parts[1:]]
+        needed = {name for name, ratio in zip(names, ratios, strict=True) if not ratio}
+        if not needed <= static.keys() <= set(names):
             shown = ", ".join(static) or "none"
             raise ArgumentError(
                 f"stream needs the other inputs by name, None for a missing one: "
                 f"{', '.join(names)}; got {shown}"
             )
-        given = [
-            None
-            if self.reader.is_missing(part.reader, static[name])
-            else part.reader.item_given(static[name], name)
-            for name, part in zip(names, self.parts[1:], strict=True)
-        ]
-        arrays = [
-            None if one is None else part.encode([one])[0]
-            for one, part in zip(given, self.parts[1:], strict=True)
-        ]
-        ratios = [self._ratio(part) for part in self.parts[1:]]
-        return LiveFused(self.first.live({}), tuple(arrays), ratios, self.bag([(None, *given)]))
+        given: list[Any] = []
+        others: list[Any] = []
+        offset = self.first.features
+        for name, part, ratio in zip(names, self.parts[1:], ratios, strict=True):
+            cell, item = static.get(name), None
+            if not self.reader.is_missing(part.reader, cell):
+                item = part.reader.item_given(cell, name)
+            given.append(item)
+            if name in static:
+                others.append(None if item is None else part.encode([item])[0])
+            else:
+                others.append(Arriving(part.live({}), ratio, offset))
+            offset += part.features
+        bag = self.bag([(None, *given)])
+        names, first = self.reader.columns, self.first.live({})
+        return LiveFused(first, others, ratios, bag, names, self.features)
 
     def epochs(self, count: int) -> int:
         """Return the default number of epochs for a number of examples."""

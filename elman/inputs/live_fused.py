@@ -1,8 +1,13 @@
-"""An item of several inputs whose main input arrives element by element."""
+"""An item of several inputs that arrive element by element, each at its own rate.
+
+The steps of the main input wait until the other inputs have arrived up to the same moment.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +17,12 @@ from torch import Tensor
 
 from elman.encode.bags import Bag
 from elman.encode.fuse import at_moments
-from elman.errors import DataError
+from elman.errors import ArgumentError, DataError
 from elman.inputs.live import Array, LiveInput, Step
 from elman.padded import Delayed, Joint, Nested, row_of
 from elman.state import MOST, State, hash_of
+
+WAITING = 1 << 20  # steps that an input can be ahead of another one
 
 
 class Moments(Delayed):
@@ -48,70 +55,288 @@ class Moments(Delayed):
         return Moments(array, steps, self.ratio * faster)
 
 
+class Arriving:
+    """An input other than the main one that arrives element by element.
+
+    Args:
+        live: the elements that arrive.
+        ratio: r, its steps in a step of the main input.
+        offset: number of its first feature in the wide part.
+
+    Attributes:
+        count: steps that have arrived.
+        ended: whether no further step can follow.
+        bag: features of the wide part after the last step; None without any.
+    """
+
+    def __init__(self, live: LiveInput, ratio: float, offset: int) -> None:
+        self.live, self.ratio, self.offset = live, ratio, offset
+        self.count, self.ended = 0, False
+        self.bag: Bag | None = None
+        self._kept: NDArray[Any] | None = None  # the last steps, from the next one that is read
+
+    def add(self, step: Step | None) -> None:
+        """Keep new steps."""
+        if step is None or not len(step.array):
+            return
+        if step.bag is not None:
+            self.bag = step.bag._replace(numbers=step.bag.numbers + self.offset)
+        new = np.asarray(row_of(step.array))  # type: ignore[arg-type]
+        self._kept = new if self._kept is None else np.concatenate([self._kept, new])
+        self.count += len(new)
+
+    def has(self, moment: int) -> bool:
+        """Return whether the step at the moment of a step of the main input is known."""
+        return self.ended or int((moment + 0.5) * self.ratio) < self.count
+
+    def at(self, begin: int, end: int) -> NDArray[Any] | None:
+        """Return the steps for those of the main input; None for no step."""
+        places = at_moments(self.count, begin, end, self.ratio)
+        if self._kept is None or not len(places):
+            return None
+        return np.asarray(self._kept[places - (self.count - len(self._kept))])
+
+    def drop(self, moment: int) -> None:
+        """Forget the steps before the moment of a step of the main input."""
+        if self._kept is not None:
+            first = self.count - len(self._kept)
+            self._kept = self._kept[max(0, int((moment + 0.5) * self.ratio) - first) :]
+
+    @property
+    def state(self) -> State:
+        """Return a copy of the state."""
+        counts = torch.tensor([self.count, self.ended])
+        kept = [] if self._kept is None else [self._kept]
+        return self.live.state, counts, _packed(kept), _packed_bag(self.bag)
+
+    def restore(self, state: State) -> None:
+        """Continue from a state of the right shapes; raise a DataError for impossible values."""
+        live, counts, packed, bag = state
+        assert isinstance(counts, Tensor)
+        count, ended = counts.tolist()
+        kept = _unpacked(packed)
+        self.bag = _unpacked_bag(bag)
+        if not (0 <= count < MOST and ended in (0, 1) and sum(map(len, kept)) <= count):
+            raise DataError("the state of the inputs is damaged: it has impossible values")
+        self.live.restore(live)
+        self.count, self.ended = count, bool(ended)
+        self._kept = kept[0] if kept else None
+
+
 class LiveFused(LiveInput):
-    """An item of several inputs; the main one arrives element by element, the others are complete.
+    """An item of several inputs.
 
     Args:
         first: the main input.
-        others: arrays of the other inputs; None for a missing one.
+        others: for each other input its array, None for a missing one, or `Arriving`.
         ratios: their steps in a step of the main input; 0 for an input that is read as a whole.
-        bag: inputs of the wide part from the other inputs; None without one.
+        bag: inputs of the wide part from the complete inputs; None without one.
+        names: the name of each input.
+        features: number of features of the wide part.
     """
 
     def __init__(
         self,
         first: LiveInput,
-        others: tuple[Array | None, ...],
+        others: Sequence[Array | Arriving | None],
         ratios: Sequence[float],
         bag: Bag | None,
+        names: Sequence[str],
+        features: int,
     ) -> None:
+        self._features = features
         self._first, self._others, self._ratios, self._bag = first, others, ratios, bag
-        self._steps = 0
+        self._arriving = {
+            name: one
+            for name, one in zip(names[1:], others, strict=True)
+            if isinstance(one, Arriving)
+        }
+        self._main, self._steps = names[0], 0
+        self._waiting: list[NDArray[Any]] = []  # steps of the main input that wait for others
+        self._main_bag: Bag | None = None  # of the main input, if others arrive
 
     @property
     def key(self) -> str:  # type: ignore[override]
-        """A hash of the other inputs."""
-        others = (None if one is None else row_of(one).tolist() for one in self._others)
-        return hash_of(self._first.key, *others)
+        """A hash of the complete inputs, and the names of those that arrive."""
+        shown = (
+            "" if isinstance(one, Arriving) else None if one is None else row_of(one).tolist()
+            for one in self._others
+        )
+        arriving = (f"{name} {one.live.key}" for name, one in self._arriving.items())
+        return hash_of(self._first.key, *shown, *arriving)
 
     @property
     def state(self) -> State:
         """Return a copy of the state."""
-        return self._first.state, torch.tensor(self._steps)
+        return (
+            self._first.state,
+            torch.tensor(self._steps),
+            tuple(one.state for one in self._arriving.values()),
+            _packed(self._waiting),
+            _packed_bag(self._main_bag),
+        )
 
     def restore(self, state: State) -> None:
         """Continue from a state of the right shapes; raise a DataError for impossible values."""
-        first, steps = state
+        first, steps, others, waiting, bag = state
         assert isinstance(steps, Tensor)
         if not 0 <= int(steps) < MOST:
             raise DataError(f"the state of the inputs is damaged: it has {int(steps)} steps")
+        arrays, main_bag = _unpacked(waiting), _unpacked_bag(bag)
         self._first.restore(first)
-        self._steps = int(steps)
+        for one, stored in zip(self._arriving.values(), others, strict=True):
+            one.restore(stored)
+        for found in (main_bag, *(one.bag for one in self._arriving.values())):
+            if found is not None and not all(
+                0 <= n < self._features for n in found.numbers.tolist()
+            ):
+                raise DataError("the state of the inputs is damaged: it has unknown features")
+        self._steps, self._waiting, self._main_bag = int(steps), arrays, main_bag
 
     def push(self, element: Any, at: Any = None) -> tuple[Step | None, Step | None]:
-        """Read the next element of the first input."""
-        complete, draft = self._first.push(element, at)
-        whole = self._joined(complete)
-        self._steps += 0 if complete is None else len(complete.array)
-        return whole, self._joined(draft)
+        """Read the next element of the main input, or of the inputs that a dict names."""
+        if not self._arriving:
+            complete, draft = self._first.push(element, at)
+            return self._joined(complete), self._joined(draft, final=False)
+        if not isinstance(element, Mapping) or not set(element) <= {self._main, *self._arriving}:
+            wanted = ", ".join((self._main, *self._arriving))
+            got = ", ".join(map(str, element)) if isinstance(element, Mapping) else repr(element)
+            raise ArgumentError(f"push needs a dict of some of the inputs {wanted}, got {got:.80}")
+        for name, value in element.items():
+            if name == self._main:
+                self._wait(self._first.push(value, at)[0])
+            else:
+                other = self._arriving[name]
+                other.add(other.live.push(value, at)[0])
+        self._check_waiting()
+        complete = self._joined(self._ready(hold=self._wide))
+        draft = self._ready(hold=False, take=False) if self._wide else None
+        return complete, self._joined(draft, final=False)
 
     def finish(self) -> Step | None:
         """Return the steps that are complete because no element follows."""
-        return self._joined(self._first.finish())
+        if not self._arriving:
+            return self._joined(self._first.finish())
+        for other in self._arriving.values():
+            other.add(other.live.finish())
+            other.ended = True
+        self._wait(self._first.finish())
+        return self._joined(self._ready(hold=False))
 
-    def _joined(self, step: Step | None) -> Step | None:
+    @property
+    def _wide(self) -> bool:
+        """Whether features of an arriving input change the scores of steps that were complete."""
+        return any(one.bag is not None for one in self._arriving.values())
+
+    def _wait(self, step: Step | None) -> None:
+        if step is not None and len(step.array):
+            self._waiting.append(np.asarray(row_of(step.array)))  # type: ignore[arg-type]
+            self._main_bag = step.bag
+
+    def _check_waiting(self) -> None:
+        """Raise an ArgumentError if an input is too far ahead of another one."""
+        there = [float(sum(map(len, self._waiting)))]
+        there += [one.count - self._steps * one.ratio for one in self._arriving.values()]
+        for name, ahead in zip((self._main, *self._arriving), there, strict=True):
+            if ahead > WAITING:
+                raise ArgumentError(
+                    f"{name} is {int(ahead):,} steps ahead of the other inputs; push them, too"
+                )
+
+    def _ready(self, *, hold: bool, take: bool = True) -> Step | None:
+        """Return the steps of the main input for which the other inputs have arrived.
+
+        Args:
+            hold: whether to keep the last of them, whose scores can still change.
+            take: whether the steps no longer wait afterwards.
+        """
+        if not self._waiting:
+            return None
+        whole = np.concatenate(self._waiting)
+        others = self._arriving.values()
+        count = bisect_left(  # the first step that must wait
+            range(len(whole)),
+            True,
+            key=lambda n: not all(one.has(self._steps + n) for one in others),
+        )
+        count -= hold and count > 0
+        if take:
+            self._waiting = [whole[count:]] if count < len(whole) else []
+        if count == 0:
+            return None
+        return Step(whole[:count], _sum([self._main_bag, *(one.bag for one in others)]))
+
+    def _joined(self, step: Step | None, *, final: bool = True) -> Step | None:
+        """Return steps of the main input with the other inputs; `final` if they cannot change."""
         if step is None:
             return None
         assert not isinstance(step.array, Joint | Nested)
         begin, end = self._steps, self._steps + len(step.array)
         others = tuple(
-            one
+            one.at(begin, end)
+            if isinstance(one, Arriving)
+            else one
             if one is None or not ratio
             else np.asarray(row_of(one))[at_moments(len(one), begin, end, ratio)]
             for one, ratio in zip(self._others, self._ratios, strict=True)
         )
-        bag = step.bag or self._bag
-        if step.bag is not None and self._bag is not None:  # a row of both
-            numbers, values = (torch.cat([step.bag[n], self._bag[n]]) for n in (0, 1))
-            bag = Bag(numbers, values, step.bag.starts)
-        return step._replace(array=Joint(step.array, others), bag=bag)
+        if final:
+            self._steps = end
+            for one in self._arriving.values():
+                one.drop(end)
+        return step._replace(array=Joint(step.array, others), bag=_sum([step.bag, self._bag]))
+
+
+def _sum(bags: Sequence[Bag | None]) -> Bag | None:
+    """Return bags of one row as one bag; None if there are none."""
+    found = [one for one in bags if one is not None]
+    if not found:
+        return None
+    numbers, values = (torch.cat([one[n] for one in found]) for n in (0, 1))
+    return Bag(numbers, values, found[0].starts)
+
+
+def _packed_bag(bag: Bag | None) -> State:
+    """Return a bag of one row as tensors that are empty if there is none."""
+    found = [] if bag is None else [bag]
+    numbers = _packed([one.numbers.numpy() for one in found])
+    return numbers, _packed([one.values.numpy() for one in found])
+
+
+def _unpacked_bag(packed: State) -> Bag | None:
+    """Return the bag that `_packed_bag` stored; raise a DataError if its sizes do not fit."""
+    numbers, values = (_unpacked(part) for part in packed)
+    if [len(one) for one in numbers] != [len(one) for one in values] or len(numbers) > 1:
+        raise DataError("the state of the inputs is damaged: its features do not fit")
+    if not numbers:
+        return None
+    start = torch.zeros(1, dtype=torch.int64)
+    return Bag(torch.from_numpy(numbers[0]).long(), torch.from_numpy(values[0]).float(), start)
+
+
+def _packed(arrays: Sequence[Any]) -> tuple[Tensor, ...]:
+    """Return arrays (n, ...) as tensors that are empty if there are none.
+
+    They are the lengths, the sizes of a step, and the numbers, as float32 or int64.
+    """
+    rows = [row_of(one) for one in arrays]
+    sizes = torch.tensor(rows[0].shape[1:] if rows else [], dtype=torch.int64)
+    flat = [row.flatten() for row in rows]
+    floats = torch.cat([torch.zeros(0), *(one for one in flat if one.is_floating_point())])
+    whole = [one for one in flat if not one.is_floating_point()]
+    integers = torch.cat([torch.zeros(0, dtype=torch.int64), *whole])
+    return torch.tensor([len(row) for row in rows], dtype=torch.int64), sizes, floats, integers
+
+
+def _unpacked(packed: State) -> list[NDArray[Any]]:
+    """Return the arrays that `_packed` stored; raise a DataError if their sizes do not fit."""
+    lengths, sizes, floats, integers = (one for one in packed if isinstance(one, Tensor))
+    flat, width = (floats if len(floats) else integers), math.prod(sizes.tolist())
+    counts = [length * width for length in lengths.tolist()]
+    both = len(floats) and len(integers)
+    if min([*counts, *sizes.tolist()], default=0) < 0 or sum(counts) != len(flat) or both:
+        raise DataError("the state of the inputs is damaged: its sizes do not fit")
+    if not floats.isfinite().all():
+        raise DataError("the state of the inputs is damaged: it has numbers that are not finite")
+    parts = flat.split(counts) if counts else ()
+    return [part.reshape(-1, *sizes.tolist()).numpy().copy() for part in parts]
