@@ -131,7 +131,7 @@ def test_words_about_wrong_elements_and_states(classifier: elman.Classifier) -> 
     leaves = leaves_from_bytes(blob)
     waiting = next(name for name, leaf in leaves.items() if leaf.tolist() == [1])
     for value in (-3, 7):
+        changed = resealed(blob, {**leaves, waiting: torch.full_like(leaves[waiting], value)})
         with pytest.raises(DataError):
-            changed = {**leaves, waiting: torch.full_like(leaves[waiting], value)}
-            live.restore(resealed(blob, changed))
+            live.restore(changed)
     live.restore(blob)
