@@ -406,6 +406,22 @@ def test_a_source_has_other_tokens_than_its_target() -> None:
             elman.Translator(**{**SMALLER, **options}, inputs=source).fit(sources, targets)
 
 
+def test_a_single_text_begins_with_its_own_word_vectors(tmp_path: Path) -> None:
+    (tmp_path / "vectors.txt").write_text("good 1 0 0\nbad 0 1 0\nso 0 0 1\n")
+    texts, labels = ["so good", "so bad"] * 8, [1, 0] * 8
+    inputs = elman.Text(vectors=tmp_path / "vectors.txt", max_tokens=5)
+    model = elman.Classifier(**SMALL, inputs=inputs).fit(texts, labels, out=tmp_path / "run")
+    assert model.model.encode.weight.shape[1] == 3
+    assert elman.load(tmp_path / "run").predict(texts).tolist() == model.predict(texts).tolist()
+    book = tmp_path / "book"
+    elman.LanguageModel(epochs=1, hidden_size=6, device="cpu").fit(texts * 9).save(book)
+    other: dict[str, Any] = {"start_from": book, "bidirectional": False}
+    with pytest.raises(ArgumentError, match="start_from and vectors cannot be combined"):
+        elman.Classifier(**SMALL, **other, inputs=inputs).fit(texts, labels)
+    with pytest.raises(ArgumentError, match="tokens=character: the language model in"):
+        elman.Classifier(**SMALL, **other, inputs="text,tokens=character").fit(texts, labels)
+
+
 def test_a_clip_of_several_inputs_can_be_too_long() -> None:
     inputs = {"near": elman.Audio(max_seconds=0.2), "far": "audio"}
     with pytest.raises(DataError, match=r"row 0.*lasts 0.25 s, more than max_seconds=0.2"):
