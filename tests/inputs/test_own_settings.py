@@ -6,6 +6,7 @@ import copy
 import csv
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -393,6 +394,37 @@ def test_recordings_have_windows_and_names_of_their_own(tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.predict_proba(data), usual.predict_proba(data))
     assert main(["predict", str(out), "--file", str(data), "--out", str(tmp_path / "o.csv")]) == 0
     assert (tmp_path / "o.csv").read_text().startswith("who,")
+
+
+def test_a_recording_of_several_rows_among_several_inputs_has_its_own_channels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns: dict[str, list[Any]] = {"who": [], "x": [], "age": [], "label": []}
+    for n in range(16):
+        columns["who"] += [f"w{n}"] * 4
+        columns["x"] += [(n % 2) * (k % 2) for k in range(4)]
+        columns["age"] += [20 + n] * 4
+        columns["label"] += [n % 2] * 4
+    data, run = table(tmp_path, columns), tmp_path / "run"
+    own = elman.Recordings(channels="x", unique_id="who", elapsed=False)
+    usual: dict[str, Any] = {"channels": ("x",), "unique_id": "who", "elapsed": False}
+    inputs = {"move": "recordings", "age": "number"}
+    models = [
+        elman.Classifier(**SMALL, examples=16, inputs=inputs, **usual).fit(data),
+        elman.Classifier(**SMALL, examples=16, inputs={**inputs, "move": own}).fit(data, out=run),
+        elman.load(run),
+    ]
+    first, *others = (model.predict_proba(data) for model in models)
+    for p in others:
+        np.testing.assert_array_equal(p, first)
+    assert main(["predict", str(run), "--file", str(data), "--out", str(tmp_path / "o.csv")]) == 0
+    assert (tmp_path / "o.csv").read_text().startswith("who,")
+    flags = [f"--input={one}" for one in models[1].inputs]
+    assert main(["look", str(data), "--task=classifier", *flags]) == 0
+    assert re.search(r"\bx +--channels", capsys.readouterr().out)
+    both = {"move": elman.Recordings(channels="x", window=3), "age": "number"}
+    with pytest.raises(ArgumentError, match="window has no effect on several inputs"):
+        elman.Classifier(**SMALL, inputs=both).fit(data)
 
 
 def test_a_source_has_other_tokens_than_its_target() -> None:
