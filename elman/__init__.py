@@ -24,18 +24,34 @@ __all__ = [
     "GRUD",
     "LSTM",
     "RNN",
+    "Audio",
+    "Category",
     "Classifier",
     "Forecaster",
+    "Image",
     "LanguageModel",
+    "Number",
+    "Recordings",
     "Stream",
     "Tagger",
+    "Text",
     "Transcriber",
     "Translator",
+    "Words",
     "__version__",
     "load",
 ]
 
 if TYPE_CHECKING:
+    from elman.inputs.descriptions import (
+        Audio,
+        Category,
+        Image,
+        Number,
+        Recordings,
+        Text,
+        Words,
+    )
     from elman.recur import GRU, GRUD, LSTM, RNN
     from elman.recur.stream import Stream
     from elman.tasks import (
@@ -61,6 +77,13 @@ _ROOMS = {
     "Transcriber": "tasks",
     "Translator": "tasks",
     "load": "tasks",
+    "Audio": "inputs.descriptions",
+    "Category": "inputs.descriptions",
+    "Image": "inputs.descriptions",
+    "Number": "inputs.descriptions",
+    "Recordings": "inputs.descriptions",
+    "Text": "inputs.descriptions",
+    "Words": "inputs.descriptions",
 }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from numbers import Integral, Real
@@ -103,6 +104,39 @@ def article(noun: str) -> str:
     return f"{'an' if noun[:1] in 'AEIOUaeio' else 'a'} {noun}"
 
 
+def plain(value: Any, kind: str = "") -> Any:
+    """Convert a setting to plain Python values, which can be compared and written as JSON.
+
+    Args:
+        value: value of a setting; numbers of NumPy or torch, arrays, lists and paths are converted.
+        kind: type annotation of the setting; if it is a tuple, a single value becomes one.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.arguments import plain
+        >>> plain(np.int64(8)), plain(np.arange(2)), plain("x", "tuple[str, ...]")
+        (8, (0, 1), ('x',))
+    """
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):  # codes of missing values by column
+        pairs = [(name, one) for name, some in value.items() for one in plain(some, "tuple[str")]
+        return tuple(f"{name}={one}" for name, one in pairs)
+    if hasattr(value, "tolist"):  # NumPy and torch
+        value = value.tolist()
+    if isinstance(value, list | tuple | range | set | frozenset):
+        items = tuple(map(plain, value))
+        if isinstance(value, tuple) and all(a is b for a, b in zip(value, items, strict=True)):
+            items = value  # clone of scikit-learn checks that the object is the same
+    elif kind.startswith("tuple[") and value is not None and not kind.endswith("| int"):
+        items = (value,)
+    else:
+        return value
+    if kind.startswith("tuple[str") and not all(isinstance(one, str) for one in items):
+        return tuple(map(str, items))
+    return items
+
+
 def check_types(values: DataclassInstance) -> None:
     """Raise an ArgumentError unless each field of a dataclass has a value of its annotated type.
 
@@ -116,7 +150,7 @@ def check_types(values: DataclassInstance) -> None:
         Traceback (most recent call last):
         elman.errors.ArgumentError: epochs must be a whole number, got 1.5
     """
-    hints = _hints_of(type(values))
+    hints = hints_of(type(values))
     for field in fields(values):
         value, kinds = getattr(values, field.name), hints[field.name]
         if not any(is_of_type(value, kind) for kind in kinds):
@@ -124,7 +158,7 @@ def check_types(values: DataclassInstance) -> None:
 
 
 @cache
-def _hints_of(kind: type) -> dict[str, list[object]]:
+def hints_of(kind: type) -> dict[str, list[object]]:
     """Return the annotated types of each field of a dataclass: its own, then those of its bases."""
     found: dict[str, list[object]] = {}
     for one in kind.__mro__:

@@ -21,6 +21,7 @@ from elman.cli import program
 
 SURFACE = Path(__file__).with_name("surface.txt")
 UPDATE = "ELMAN_UPDATE_SURFACE"
+INPUTS = ("Text", "Words", "Recordings", "Audio", "Image", "Number", "Category")
 
 
 def exports() -> Iterator[str]:
@@ -98,6 +99,7 @@ def surface() -> str:
         signature(elman.LanguageModel, "LanguageModel"),
         members(elman.LanguageModel),
         signature(elman.load, "load"),
+        *(signature(getattr(elman, kind), kind) for kind in INPUTS),
         commands(program(), "$ elman"),
     ]
     return "\n\n".join("\n".join(lines) for lines in paragraphs) + "\n"

@@ -72,6 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not is_first():  # the first process of a run prints for all
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the end
     given = {word for argument in arguments for word in argument.split()}
+    given |= {name for argument in arguments for name in re.findall(r",(\w+)=", argument)}
     with arguments_renamed(partial(name_flags, keep=given)):
         return _run(arguments, debug=debug)
 

@@ -11,7 +11,8 @@ import cyclopts
 
 from elman.cli.flags import SINGULAR, flag_name
 from elman.cli.train import RunFlags
-from elman.errors import DataError
+from elman.errors import ArgumentError, DataError
+from elman.inputs.declared import declare
 from elman.read.files import path_of
 from elman.tasks import TASKS
 from elman.tasks.generations import GENERATIONS
@@ -45,6 +46,12 @@ def settings_of(arguments: Sequence[str]) -> tuple[cyclopts.config.Dict, ...]:
         raise DataError(f"{path}: is not valid YAML ({error})") from error
     if not isinstance(settings, dict) or not all(isinstance(name, str) for name in settings):
         raise DataError(f'{path}: expected one setting per line, such as "hidden_size: 512"')
+    for name in {"input", "inputs"} & settings.keys():
+        if isinstance(settings[name], dict):
+            try:
+                settings[name] = list(declare(settings[name]))
+            except ArgumentError as error:
+                raise DataError(f"{path}: {error}") from error
     for name, value in settings.items():
         several = isinstance(value, list) and name.replace("-", "_") in LISTS
         if isinstance(value, list | dict) and not several:

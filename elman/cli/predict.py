@@ -16,6 +16,7 @@ from elman.cli.app import FileName, Overwrite, RunFolder, SkipBadRows
 from elman.cli.flags import flag_name, flags_of
 from elman.cli.show import named, notes_shown, print_table
 from elman.errors import ArgumentError, ElmanError, FolderError
+from elman.inputs.declared import read_declared
 from elman.read.files import files_below, path_of
 from elman.report.terminal import counted, show, show_text
 from elman.tasks import Transcriber, load
@@ -28,6 +29,7 @@ from elman.tasks.predictions import PREDICTIONS
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
+ROWS = {"channels", "variable"}  # settings of recordings of several rows of a table
 Options = TypeVar("Options", bound="DataclassInstance")
 
 
@@ -83,7 +85,7 @@ def predict(
     texts = list(text)
     if wanted.reads == "files" and len(texts) == 1 and file is None and _is_table(out, wanted):
         file = path_of(texts.pop(), "TEXT")
-    if wanted.reads in ("recordings", "series"):
+    if wanted.reads not in _TAKES:
         given = {"TEXT": text, "--skip-bad-rows": skip_bad_rows}
         _check_table(run, wanted.reads, file, [name for name in given if given[name]])
         read = [one for one in (file, *options.values()) if isinstance(one, Path)]
@@ -261,12 +263,11 @@ def kind_of(folder: Path) -> str:
     """
     config = read_config(folder)
     kinds, settings = config["data"].get("inputs"), config["settings"]
-    kind = kinds[0] if isinstance(kinds, list) and kinds else kinds
-    if (
-        isinstance(kinds, list)
-        and len(kinds) > 1
-        and (settings.get("channels") or settings.get("variable"))
-    ):
+    inputs = list(map(read_declared, settings.get("inputs") or ()))
+    own = {name for one in inputs for name in one.settings}
+    one = kinds[0] if isinstance(kinds, list) and len(kinds) == 1 else kinds
+    kind = read_declared(one).kind if isinstance(one, str) else one
+    if kind is kinds and (own | {n for n in ROWS if settings.get(n)}) & ROWS:
         kind = "recordings"  # with further inputs in the rows of the same table
     kind = "groups" if settings.get("group") else kind
     name = f"{config['task']} of {'images' if kind == 'image' else kind}"

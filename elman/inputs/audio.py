@@ -173,6 +173,12 @@ class AudioReader(Reader):
         return index
 
     def item(self, cell: Any, place: str) -> Clip | Sound:
+        """Return the clip of a cell, see `item_given`; a DataError if it is too long."""
+        found = self.item_given(cell, place)
+        self._check_length(found.clip if isinstance(found, Sound) else found, place)
+        return found
+
+    def item_given(self, cell: Any, place: str) -> Clip | Sound:
         """Return the clip of a cell; its frames, too, once the features are known."""
         if isinstance(cell, Sound):
             return cell

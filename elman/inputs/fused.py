@@ -233,7 +233,8 @@ class Fused(Input):
 
     def layer(self, settings: InputSettings) -> tuple[Encoder, int]:
         """Return an encoder that joins the encoders of the inputs, and its features."""
-        encoders, sizes = zip(*(part.layer(settings) for part in self.parts), strict=True)
+        layers = (part.layer(part.reader.settings) for part in self.parts)
+        encoders, sizes = zip(*layers, strict=True)
         most = min(UNITS, max(2, settings.sizes[0] // 2 * 2))
         readers: list[nn.Module] = []
         units = []

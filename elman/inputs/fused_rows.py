@@ -44,6 +44,11 @@ class FusedRowsReader(FusedReader):
         )
         self.others = [name for n, name in enumerate(self.columns) if n != self.place]
 
+    @property
+    def naming(self) -> InputSettings:
+        """The settings that name columns: those of the recordings."""
+        return self.rows.settings
+
     def open(
         self, given: Any, target: TargetColumn, *, labelled: bool = True, lenient: bool = False
     ) -> Source:

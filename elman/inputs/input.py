@@ -99,6 +99,11 @@ class Reader(ABC):
         return cls.kind
 
     @property
+    def naming(self) -> InputSettings:
+        """The settings that name columns, see `named_by`."""
+        return self.settings
+
+    @property
     def column(self) -> str:
         """The column of the items in a table."""
         return self.columns[0]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from elman.errors import ArgumentError
 from elman.inputs.audio import AudioReader
+from elman.inputs.declared import read_declared
 from elman.inputs.fused import FusedReader
 from elman.inputs.fused_rows import FusedRowsReader
 from elman.inputs.guess import guess_columns
@@ -32,7 +33,7 @@ from elman.read.frames import is_frame
 from elman.read.image_source import is_images
 from elman.read.recordings import is_arrays
 from elman.read.tables import TABLES
-from elman.settings import dialect_of
+from elman.settings import check_pairs, dialect_of
 
 READERS: dict[str, type[Reader]] = {
     reader.kind: reader
@@ -82,9 +83,10 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
         ['recordings']
     """
     usual = usual if settings.group is None else TextReader.kind
-    kinds = list(settings.inputs) or _guess(settings, given, usual)
-    columns = [column for column, _ in map(_parts, kinds)]
-    for column, kind in map(_parts, kinds):
+    kinds = [one.bare for one in settings.declared] or _guess(settings, given, usual)
+    found = list(map(read_declared, kinds))
+    columns = [one.column for one in found]
+    for column, kind, _ in found:
         if kind not in READERS:
             raise ArgumentError(f"inputs must be one of {', '.join(READERS)}, got {kind!r}")
         if len(kinds) > 1 and (not column or columns.count(column) > 1):
@@ -92,17 +94,21 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
                 "each of several inputs needs its own column, such as "
                 f"review:{kind}; got {', '.join(kinds)}"
             )
+    recordings = [
+        settings.of_input(one.column) for one in found if one.kind == RecordingReader.kind
+    ]
     if settings.group is not None:
         check_group(settings, columns)
-    first = _parts(kinds[0])[1]
-    recordings = [kind for _, kind in map(_parts, kinds)].count(RecordingReader.kind)
-    if len(kinds) > 1 and recordings:
-        check_several_recordings(settings, recordings)
+    if len(kinds) > 1:
+        check_several_recordings(recordings)
+    first = found[0].kind
     if settings.cell == "grud" and first != RecordingReader.kind:
         noun = READERS[first].noun
         raise ArgumentError(f"cell=grud is for recordings, which have times; got {noun}")
-    if settings.vectors is not None and (first != TextReader.kind or len(kinds) > 1):
-        raise ArgumentError(f"vectors needs texts, got {', '.join(kinds)}")
+    vectors = any(settings.of_input(column).vectors is not None for column in columns)
+    if vectors and (first != TextReader.kind or len(kinds) > 1):
+        only = " as the only input" if first == TextReader.kind else ""
+        raise ArgumentError(f"vectors needs texts{only}, got {', '.join(kinds)}")
     return kinds
 
 
@@ -110,8 +116,9 @@ def check_group(settings: InputSettings, columns: list[str | None]) -> None:
     """Raise an ArgumentError for settings that rows of groups cannot have."""
     if settings.group in columns:
         raise ArgumentError(f"group={settings.group} is also an input; name another column")
+    each = [settings.of_input(column) for column in columns]
     for name in ("window", "channels", "variable"):
-        if getattr(settings, name):
+        if any(getattr(one, name) for one in each):
             raise ArgumentError(
                 f"{name} has no effect with group={settings.group}, whose steps are rows; omit "
                 f"{name}, or omit group"
@@ -120,16 +127,16 @@ def check_group(settings: InputSettings, columns: list[str | None]) -> None:
         raise ArgumentError("cell=grud reads only recordings, not groups; set another cell")
 
 
-def check_several_recordings(settings: InputSettings, count: int) -> None:
+def check_several_recordings(recordings: Sequence[InputSettings]) -> None:
     """Raise an ArgumentError for settings that recordings among several inputs cannot have."""
-    if settings.window is not None:
+    if any(one.window is not None for one in recordings):
         raise ArgumentError("window has no effect on several inputs; omit window")
-    if settings.cell == "grud":
+    if any(one.cell == "grud" for one in recordings):
         raise ArgumentError("cell=grud reads only recordings, not several inputs; set another cell")
-    if count > 1 and (settings.channels or settings.variable):
+    if len(recordings) > 1 and any(one.channels or one.variable for one in recordings):
         raise ArgumentError(
-            f"channels are the columns of one recording, got {count} recordings; put each of them "
-            "in a cell of its own, as an array or a .npy file, and omit channels"
+            f"channels are the columns of one recording, got {len(recordings)} recordings; put "
+            "each of them in a cell of its own, as an array or a .npy file, and omit channels"
         )
 
 
@@ -147,22 +154,29 @@ omit frame_stride, or set inputs=audio
     for name in FUSION if len(kinds) == 1 else ():
         if getattr(settings, name) != getattr(InputSettings, name):
             raise ArgumentError(f"{name} has no effect on a single input; omit {name}")
-    found = [_parts(kind)[1] for kind in kinds]
+    found = [read_declared(one).kind for one in kinds]
     for name in CODES if RecordingReader.kind not in found else ():
         if getattr(settings, name) != getattr(InputSettings, name):
             raise ArgumentError(f"{name} has an effect only on recordings; omit {name}")
     noun = READERS[found[0]].noun
     for field in fields(settings):
         kind = OWNERS.get(field.name)
-        if (
-            kind is not None
-            and kind not in found
-            and getattr(settings, field.name) != field.default
-        ):
+        if kind is None or getattr(settings, field.name) == field.default:
+            continue
+        if kind not in found:
             raise ArgumentError(
                 f"{field.name} has no effect on {noun}, only on {READERS[kind].noun}; omit "
                 f"{field.name}, or set inputs={kind}"
             )
+        same = [one.settings for one in settings.declared if one.kind == kind]
+        if same and all(field.name in own for own in same):
+            raise ArgumentError(
+                f"{field.name} has no effect, because each of the {READERS[kind].noun} has its "
+                f"own {field.name}; omit {field.name}"
+            )
+    for one in settings.declared:
+        with one.named():
+            check_pairs(settings.of_input(one.column))
 
 
 def _guess(settings: InputSettings, given: Any, usual: str) -> list[str]:
@@ -203,21 +217,18 @@ def reader_of(
     settings: InputSettings, kinds: list[str], readers: Mapping[str, type[Reader]] = READERS
 ) -> Reader:
     """Return the reader of inputs of these kinds, see `find_kinds`; `readers` has the classes."""
-    pairs = [(column, OLD.get(kind, kind)) for column, kind in map(_parts, kinds)]
-    if not pairs or (len(pairs) > 1 and not all(column for column, _ in pairs)):
+    found = list(map(read_declared, kinds))
+    if not found or (len(found) > 1 and not all(one.column for one in found)):
         raise ArgumentError(
             f"inputs must be one kind, or COLUMN:KIND for each of several, got {kinds}"
         )
-    parts = {column: readers[kind](settings, column) for column, kind in pairs}
-    found = parts[pairs[0][0]]
-    if len(pairs) > 1:
+    parts = {
+        column: readers[OLD.get(kind, kind)](settings.of_input(column), column)
+        for column, kind, _ in found
+    }
+    whole = parts[found[0].column]
+    if len(parts) > 1:
         in_rows = any(isinstance(part, RecordingReader) and part.in_rows for part in parts.values())
         named = {str(column): part for column, part in parts.items()}
-        found = (FusedRowsReader if in_rows else FusedReader)(settings, named)
-    return found if settings.group is None else NestedReader(settings, found)
-
-
-def _parts(declared: str) -> tuple[str | None, str]:
-    """Return the column and the kind of COLUMN:KIND, COLUMN=KIND or KIND."""
-    mark = max(declared.rfind(":"), declared.rfind("="))
-    return (declared[:mark], declared[mark + 1 :]) if mark > 0 else (None, declared)
+        whole = (FusedRowsReader if in_rows else FusedReader)(settings, named)
+    return whole if settings.group is None else NestedReader(settings, whole)

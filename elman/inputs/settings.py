@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from typing import Any, ClassVar, Literal, TypeVar
 
+from elman.arguments import hints_of
 from elman.cores import CORES
 from elman.errors import ArgumentError
+from elman.inputs.declared import Declared, read_declared, value_of
 from elman.settings import (
     TableSettings,
     TextSettings,
@@ -197,6 +201,9 @@ class ImageSettings:
             raise ArgumentError(f"brightness must be in [0, 1), got {self.brightness}")
 
 
+SomeInput = TypeVar("SomeInput", bound="InputSettings")
+
+
 @dataclass(kw_only=True)
 class InputSettings(ImageSettings, AudioSettings, RecordingSettings, TextSettings):
     """Settings of a model that reads items of any kind: texts, sentences, recordings, audio,
@@ -206,7 +213,8 @@ class InputSettings(ImageSettings, AudioSettings, RecordingSettings, TextSetting
 
     inputs: tuple[str, ...] = ()
     """Kind of the input (text, words, recordings, audio, image, number or category), or COLUMN:KIND
-    for each of several inputs; if empty, the kind is detected."""
+    for each of several inputs; if empty, the kind is detected. An input can have its own settings:
+    COLUMN:KIND,setting=value,setting=value."""
     fusion: Literal["late", "attention", "early"] = "late"
     """Several inputs: how each other input joins the steps of the main one, which is the first
     sequence: late (what a GRU has read of it), attention (at each step) or early (its vector at the
@@ -283,6 +291,41 @@ class InputSettings(ImageSettings, AudioSettings, RecordingSettings, TextSetting
             raise ArgumentError("bptt and skip cannot be combined")
         if self.character_size < 0:
             raise ArgumentError(f"character_size must be at least 0, got {self.character_size}")
+        for one in self.declared:
+            if one.settings and one.kind in READS:  # an unknown kind is an error of its own
+                with one.named():
+                    self.of_input(one.column).check_input(target)
+
+    @property
+    def declared(self) -> list[Declared]:
+        """The inputs that are set."""
+        return [read_declared(one) for one in self.inputs]
+
+    def of_input(self: SomeInput, column: str | None = None) -> SomeInput:
+        """Return the settings of one of the inputs: its own ones, and otherwise those of the model.
+
+        Args:
+            column: column of the input; None for the only input.
+
+        Raises:
+            ArgumentError: an own setting is unknown.
+
+        Example:
+            >>> from elman.inputs.settings import InputSettings
+            >>> found = InputSettings(inputs=("a:audio,gain=0", "b:audio"), gain=3).of_input("a")
+            >>> found.gain, found.inputs
+            (0.0, ('a:audio',))
+        """
+        for one in self.declared:
+            if one.settings and (one.column == column or len(self.inputs) == 1):
+                check_own(one.kind, one.settings, {field.name for field in fields(self)})
+                kind: type = type(self)
+                hints = hints_of(kind)
+                own: dict[str, Any] = {
+                    name: value_of(texts, hints[name][0]) for name, texts in one.settings.items()
+                }
+                return replace(self, **own, inputs=(one.bare,))
+        return self
 
 
 @dataclass(kw_only=True)
@@ -310,3 +353,49 @@ class SourceSettings(InputSettings):
     """Dialogue: number of previous turns that are read before an answer."""
     max_tokens: int = 200
     """Maximum number of tokens read from a source (in a dialogue the last ones) and a target."""
+
+
+# The settings that an input of each kind reads, and that can therefore be those of one input.  The
+# column of an input is not among them.
+_LAYER = ("embedding_size", "input_dropout")
+_TOKENS = ("vocabulary_size", "min_count", "lowercase", "embedding_dropout", *_LAYER)
+READS: dict[str, tuple[str, ...]] = {
+    "text": ("tokens", "split_punctuation", "max_tokens", "vectors", *_TOKENS),
+    "words": ("character_size", *_TOKENS),
+    "recordings": (
+        *(name for name in RecordingSettings.__annotations__ if name != "examples"),
+        *TableSettings.__annotations__,
+        *_LAYER,
+    ),
+    "audio": (*(name for name in AudioSettings.__annotations__ if name != "audio"), *_LAYER),
+    "image": (
+        *(name for name in ImageSettings.__annotations__ if name != "image"),
+        "convolution",
+        *_LAYER,
+    ),
+    "number": ("decimal",),
+    "category": (),
+}
+
+
+def check_own(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Raise an ArgumentError unless an input of a kind reads settings of these names.
+
+    Args:
+        kind: the kind.
+        names: names of the settings.
+        known: the settings of the model.
+
+    Example:
+        >>> from elman.inputs.settings import READS, check_own
+        >>> check_own("audio", ["sample_rat"], READS["audio"])
+        Traceback (most recent call last):
+        elman.errors.ArgumentError: audio has no setting 'sample_rat'; did you mean 'sample_rate'?
+    """
+    reads = [name for name in READS.get(kind, ()) if name in set(known)]
+    for name in names:
+        if name in reads:
+            continue
+        near = get_close_matches(name, reads, 1)
+        advice = f"did you mean {near[0]!r}?" if near else f"it has {str(reads)[1:-1] or 'none'}"
+        raise ArgumentError(f"{kind} has no setting {name!r}; {advice}")

@@ -262,7 +262,7 @@ class Labels(Target[SequenceModel]):
         """Return the arrays of items or their windows, and the item of each."""
         arrays = input.encode(items)
         size = input.reader.window(each=False)
-        spans, owners = cut_windows(arrays, size, self.settings.overlap)
+        spans, owners = cut_windows(arrays, size, input.reader.settings.overlap)
         return [part_of(arrays[n], begin, end) for n, begin, end in spans], owners
 
     def _extra(self, input: Input, items: Sequence[Any], head: Head) -> Tensor | None:

@@ -179,7 +179,7 @@ class Tags(Target[SequenceModel]):
         """Return windows and the numbers of their tags."""
         arrays = input.encode(examples.items)
         size = input.reader.window(each=True)
-        spans, _ = cut_windows(arrays, size, self.settings.overlap)
+        spans, _ = cut_windows(arrays, size, input.reader.settings.overlap)
         numbers = [
             _of_steps(input.steps(item), some, len(array))
             for item, some, array in zip(

@@ -317,7 +317,7 @@ class Texts(Target[Seq2Seq]):
     def _overlap(
         self, input: Input, found: Sequence[str], targets: Sequence[str]
     ) -> dict[str, Any]:
-        lowercase = input.reader.settings.lowercase
+        lowercase = (input.reader if self.settings.shared else self).settings.lowercase
         scores = score_texts(found, targets, self.settings.kind, lowercase=lowercase)
         return {**scores, "pairs": len(targets)}
 

@@ -328,7 +328,7 @@ class Classifier(LabelSettings, ExampleTask):
             return super()._learn(reader, train, target, notes)
         if not isinstance(reader, TextReader):
             raise ArgumentError(f"start_from needs texts, the data are {reader.noun}")
-        earlier, self.described["decided"] = earlier_model(self)
+        earlier, self.described["decided"] = earlier_model(self.of_input())
         assert earlier is not None
         return Text(reader, earlier.vocabulary, reader.ngrams(train.items, target.classes_of_wide))
 
@@ -386,7 +386,7 @@ class Classifier(LabelSettings, ExampleTask):
             self,
             name,
             title=f"a classifier of {learned.reader.noun}",
-            made=f"{self.settled().cell.upper()}, {learned.made}, labels: {shown}",
+            made=f"{self.settled().cell.upper()}, {self._made()}, labels: {shown}",
             columns={
                 "accuracy": ("accuracy", "{:.1%}"),
                 "F1 macro": ("F1_macro", "{:.3f}"),

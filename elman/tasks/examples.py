@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from elman.errors import ArgumentError, UntrainedError
+from elman.inputs.declared import declare, with_paths
 from elman.inputs.settings import InputSettings
+from elman.tasks.folder import PATHS, name_of
 from elman.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -38,6 +40,12 @@ class ExampleTask(InputSettings, Task):
     """A task that learns from examples, which are pairs of an input and its target."""
 
     usual_input: ClassVar[str]  # kind of inputs that do not look like recordings
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Store a setting as a plain Python value; inputs by column become strings."""
+        if name == "inputs" and isinstance(value, Mapping):
+            value = declare(value)
+        super().__setattr__(name, value)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,7 +90,7 @@ class ExampleTask(InputSettings, Task):
         from elman.tasks.network import build_core
 
         settled = self.settled()
-        encode, features = learned.layer(settled)
+        encode, features = learned.layer(learned.reader.settings)
         core = build_core(
             settled, features, bidirectional=settled.bidirectional, channels=learned.channels
         )
@@ -166,7 +174,7 @@ class ExampleTask(InputSettings, Task):
             target.load(request.folder)
         if request.begins and (decided := learned.prepare(notes)):
             self.described["decided"] = decided
-        learned.reader.settings = self.settled()
+        learned.reader.settings = self.settled().of_input()
         self.described |= target.described()
         return parts, learned, target
 
@@ -191,7 +199,7 @@ class ExampleTask(InputSettings, Task):
         self.described |= target.described()  # `training` can add facts
         times = reader.times(len(ready.arrays))
         if times > 1:
-            why = "" if self.examples else f", so that it has at least {reader.least:,}"
+            why = "" if reader.settings.examples else f", so that it has at least {reader.least:,}"
             change = "set examples=N for another number"
             notes.append(f"each epoch reads the {reader.noun} {times} times{why}; {change}")
         train = ExampleBatches(
@@ -282,6 +290,15 @@ class ExampleTask(InputSettings, Task):
     def items(self, data: Any) -> list[Any]:
         """Return the checked items of data without targets, in a form that `fit` accepts."""
         return self.input_.reader.given(data, self.input_, self.target_.column(self))
+
+    def _made(self) -> str:
+        """Return a description of the input for the model card, with its own settings."""
+        own = [
+            with_paths(text, PATHS, name_of)
+            for text, one in zip(self.inputs, self.declared, strict=True)
+            if one.settings
+        ]
+        return f"{self.input_.made}{' with ' if own else ''}{' '.join(own)}"
 
     # The folder.
 

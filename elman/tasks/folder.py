@@ -206,6 +206,11 @@ def short_path(path: str) -> str:
     return min(path, relative_to(Path(), path), key=len) if Path(path).is_absolute() else path
 
 
+def name_of(path: str) -> str:
+    """Return the last part of a path, which can be shared."""
+    return Path(path).name
+
+
 def find_data(path: str, part: str) -> str:
     """Return the path of a run's data as a user would write it.
 

@@ -133,6 +133,7 @@ def _size_of(vocabulary: Vocabulary) -> str:
 
 def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: int | None) -> Look:
     """Look at the items of a task, and at their labels, tags or texts."""
+    from elman.inputs.declared import read_declared
     from elman.inputs.kinds import find_kinds
 
     kinds = find_kinds(model, (data, targets), model.usual_input)
@@ -140,9 +141,10 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
     kind = model._target_kind()
     column = kind.column(model)
     source: Any = reader.open((data, targets), column, lenient=True)
-    columns = {one.rpartition(":")[0]: f"--input {one}" for one in kinds if ":" in one}
+    inputs = ((read_declared(one).column, one) for one in model.inputs or kinds)
+    columns = {column: f"--input {one}" for column, one in inputs if column}
     if len(kinds) > 1 or not columns:
-        columns |= _named(model, *reader.named_by)
+        columns |= _named(reader.naming, *reader.named_by)
     look = Look(f"{reader.row_is}, with {column.noun} for {reader.noun}", columns)
     named = source.layout.label if isinstance(source, RecordingSource) else column.noun
     look.columns[column.name or named] = f"--{kind.named_by}"

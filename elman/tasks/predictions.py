@@ -169,10 +169,11 @@ class OfRecordings(Prediction[Items]):
         """Return the name of each recording, and its start and end (after the last step)."""
         from elman.inputs.fused_rows import recorded_of, recordings_among
 
+        learned = recorded_of(model.input_)
         items = recordings_among(items)
-        table: Table = {model.unique_id: [one.name for one in items]}
+        table: Table = {learned.reader.settings.unique_id: [one.name for one in items]}
         if any(map(len, items)):
-            step = recorded_of(model.input_).index.step
+            step = learned.index.step
             ends = [one.stamp(one.times[-1] + step) if len(one) else one.begin for one in items]
             spans = [one.moments([one.begin, end]) for one, end in zip(items, ends, strict=True)]
             table["start"], table["end"] = map(list, zip(*spans, strict=True))
@@ -232,20 +233,21 @@ class RecordingTags(OfRecordings[Tagger]):
 
     def _table(self, model: Tagger, data: object) -> Table:
         """Return a row for each event, or for each step."""
-        name, tags = model.unique_id, model.tags or "label"
+        from elman.inputs.fused_rows import recorded_of, recordings_among
+
+        read = recorded_of(model.input_).reader.settings
+        name, tags = read.unique_id, model.tags or "label"
         how: dict[str, Any] = {"on": self.on, "off": self.off, "shortest": self.shortest}
         if self.events:
             found, columns = model.events(data, **how), (name, tags, "start", "end", "probability")
             return {column: [event[n] for event in found] for n, column in enumerate(columns)}
         if how != {"on": 0.6, "off": 0.4, "shortest": 1}:
             raise ArgumentError("--on, --off and --shortest are for --events")
-        from elman.inputs.fused_rows import recordings_among
-
         items = model.items(data)
         recordings = recordings_among(items)
         return {
             name: [one.name for one in recordings for _ in range(len(one))],
-            model.ds: [stamp for one in recordings for stamp in one.moments(one.stamps)],
+            read.ds: [stamp for one in recordings for stamp in one.moments(one.stamps)],
             tags: [tag for some in model.predict(items) for tag in some],
         }
 

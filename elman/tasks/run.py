@@ -13,11 +13,21 @@ from lightning_fabric import Fabric
 
 from elman.atomic import write_atomic
 from elman.errors import DivergenceError, Stopped
+from elman.inputs.declared import with_paths
 from elman.manifest import CHECKPOINT, WEIGHTS, remove_part, settle_parts, write_json
 from elman.report.journal import Journal, read_journal
 from elman.report.page import write_report
 from elman.report.progress import Progress
-from elman.tasks.folder import CARD, METRICS, PARTS, PATHS, Model, start_folder, write_config
+from elman.tasks.folder import (
+    CARD,
+    METRICS,
+    PARTS,
+    PATHS,
+    Model,
+    name_of,
+    start_folder,
+    write_config,
+)
 from elman.train.checkpoint import check_tensors, load_tensors, select
 from elman.train.chunks import Batches, Refit
 from elman.train.fabric import on_first
@@ -200,7 +210,11 @@ def _start_record(model: Model, job: Job, fabric: Fabric) -> dict[str, object]:
     settled = model.settled()
     settings = {name: value for name, value in asdict(settled).items() if value is not None}
     for name in set(PATHS) & set(settings):  # the report can be shared, so it has no full paths
-        settings[name] = Path(settings[name]).name
+        settings[name] = name_of(settings[name])
+    if inputs := settings.get("inputs"):
+        settings["inputs"] = [
+            with_paths(one, PATHS, lambda path: Path(path).name) for one in inputs
+        ]
     return {
         "event": "start",
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

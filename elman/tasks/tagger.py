@@ -277,7 +277,7 @@ class Tagger(TagSettings, ExampleTask):
             self,
             name,
             title=f"a tagger of the {unit} of {noun}",
-            made=f"{self.cell.upper()}, {learned.made}, tags: {', '.join(self.tag_names[:40])}",
+            made=f"{self.cell.upper()}, {self._made()}, tags: {', '.join(self.tag_names[:40])}",
             columns=columns,
             use=lines_of_use(self, learned),
             end=f"Expect useful predictions only for {noun} like the training data."

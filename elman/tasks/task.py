@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from elman.arguments import is_of_type, plain
 from elman.errors import FolderError, UntrainedError
+from elman.inputs.declared import with_paths
 from elman.manifest import WEIGHTS, content_of, read_json, write_json
 from elman.read.files import path_of
 from elman.read.rows import check_new
@@ -293,44 +294,14 @@ class Task(NetworkSettings):
         return model
 
 
-def plain(value: Any, kind: str = "") -> Any:
-    """Convert a setting to plain Python values, which can be compared and written as JSON.
-
-    Args:
-        value: value of a setting; numbers of NumPy or torch, arrays, lists and paths are converted.
-        kind: type annotation of the setting; if it is a tuple, a single value becomes one.
-
-    Example:
-        >>> import numpy as np
-        >>> from elman.tasks.task import plain
-        >>> plain(np.int64(8)), plain(np.arange(2)), plain("x", "tuple[str, ...]")
-        (8, (0, 1), ('x',))
-    """
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, Mapping):  # codes of missing values by column
-        pairs = [(name, one) for name, some in value.items() for one in plain(some, "tuple[str")]
-        return tuple(f"{name}={one}" for name, one in pairs)
-    if hasattr(value, "tolist"):  # NumPy and torch
-        value = value.tolist()
-    if isinstance(value, list | tuple | range | set | frozenset):
-        items = tuple(map(plain, value))
-        if isinstance(value, tuple) and all(a is b for a, b in zip(value, items, strict=True)):
-            items = value  # clone of scikit-learn checks that the object is the same
-    elif kind.startswith("tuple[") and value is not None and not kind.endswith("| int"):
-        items = (value,)
-    else:
-        return value
-    if kind.startswith("tuple[str") and not all(isinstance(one, str) for one in items):
-        return tuple(map(str, items))
-    return items
-
-
 def _change_paths(config: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
     """Return a copy of a config in which a function has been applied to each path."""
 
     def changed(values: dict[str, Any]) -> dict[str, Any]:
         result = dict(values)
+        inputs = values.get("inputs")
+        if isinstance(inputs, list | tuple) and is_of_type([*inputs], list[str]):
+            result["inputs"] = [with_paths(one, PATHS, change) for one in inputs]
         for name in PATHS:
             if isinstance(value := values.get(name), str):
                 result[name] = change(value)

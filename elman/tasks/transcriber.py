@@ -286,7 +286,7 @@ class Transcriber(TranscriberSettings, ExampleTask):
         if not self.pyramid:
             return super()._network(learned, target)
         settled = self.settled()
-        encode, core = build_pyramid(settled, *learned.layer(settled))
+        encode, core = build_pyramid(settled, *learned.layer(learned.reader.settings))
         head = target.head(core.output_size, learned)
         return SequenceModel(encode, core, head, dropout=self.dropout, variational=self.variational)
 
@@ -353,7 +353,7 @@ class Transcriber(TranscriberSettings, ExampleTask):
         learned, vocabulary = self.input_, self.vocabulary
         direction = "in both directions" if self.bidirectional else "forward only"
         made = (
-            f"{self.settled().cell.upper()} {direction}, {self.decoder}, {learned.made}, "
+            f"{self.settled().cell.upper()} {direction}, {self.decoder}, {self._made()}, "
             f"{vocabulary.size:,} {vocabulary.tokens} tokens"
         )
         return model_card(

@@ -252,6 +252,12 @@ class Translator(TranslatorSettings, ExampleTask):
         setting = next((name for name, given in needs.items() if given), None)
         if setting is not None and not isinstance(reader, SourceReader):
             raise ArgumentError(f"{setting} needs sources that are texts, got {reader.noun}")
+        alike = self.shared or self.cell == "transformer"
+        if alike and any(one.settings for one in self.declared):
+            raise ArgumentError(
+                f"{'shared' if self.shared else 'cell=transformer'} needs the same settings for "
+                "source and target; set them for the model instead of the input"
+            )
         return reader
 
     def _learn(self, reader: Reader, train: Examples, target: AnyTarget, notes: list[str]) -> Input:
@@ -273,7 +279,7 @@ class Translator(TranslatorSettings, ExampleTask):
 
         assert isinstance(target, Texts)
         settled = self.settled()
-        read, features = learned.layer(settled)
+        read, features = learned.layer(learned.reader.settings)
         if self.shared:
             assert isinstance(read, Embed)
             write = read
@@ -318,7 +324,7 @@ class Translator(TranslatorSettings, ExampleTask):
         cell, noun = "Transformer", "text" if ours else learned.reader.noun
         if self.cell != "transformer":
             cell = f"{self.settled().cell.upper()}, attention {self.attention or 'none'}"
-        made = f"{learned.made}, a vocabulary of {theirs.size:,} {theirs.tokens} tokens"
+        made = f"{self._made()}, a vocabulary of {theirs.size:,} {theirs.tokens} tokens"
         if ours is not None:
             made = f"vocabularies of {ours.size:,} and {theirs.size:,} {theirs.tokens} tokens"
         end = "The model writes what is likely given its training pairs, which can be wrong."
