@@ -10,7 +10,7 @@ from typing import Any
 from elman.errors import ArgumentError
 from elman.inputs.audio import AudioReader
 from elman.inputs.fused import FusedReader
-from elman.inputs.guess import guess_columns
+from elman.inputs.guess import STEPS, guess_columns
 from elman.inputs.image import ImageReader
 from elman.inputs.input import Reader, pair
 from elman.inputs.recording import RecordingReader
@@ -83,7 +83,10 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
     columns = [column for column, _ in map(_parts, kinds)]
     for column, kind in map(_parts, kinds):
         if kind not in READERS:
-            raise ArgumentError(f"inputs must be one of {', '.join(READERS)}, got {kind!r}")
+            raise ArgumentError(
+                f"inputs must be KIND or COLUMN:KIND with one of the kinds {', '.join(READERS)}, "
+                f"got {kind if column is None else f'{column}:{kind}'!r}"
+            )
         if len(kinds) > 1 and (not column or columns.count(column) > 1):
             raise ArgumentError(
                 "each of several inputs needs its own column, such as "
@@ -153,8 +156,8 @@ def _guess(settings: InputSettings, given: Any, usual: str) -> list[str]:
         table = Table(
             source, encoding=settings.encoding, lenient=True, dialect=dialect_of(settings)
         )
-        if settings.text not in table.names and (found := guess_columns(table, label)):
-            return [f"{name}:{kind}" for name, kind in found.items()]
+        if settings.text not in table.names and not set(table.names) >= STEPS:
+            return [f"{name}:{kind}" for name, kind in guess_columns(table, label).items()]
     return [usual]
 
 

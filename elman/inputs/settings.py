@@ -216,7 +216,7 @@ class InputSettings(ImageSettings, AudioSettings, RecordingSettings, TextSetting
     missing; None for 0.3."""
     missing_files: bool = False
     """Several inputs: read a file that does not exist as a missing input; otherwise it is an error
-    of its row."""
+    of its row. It is an error if no file of a column exists."""
     text: str = "text"
     """Column with the text."""
     words: str | None = None

@@ -125,8 +125,8 @@ def open_picture(path: Path, place: str) -> Picture:
         return replace(open_pixels(_stored(path, place), place, name=path.name), source=path)
     with _opened(path, place) as image:
         # A photo of two lenses (MPO) is one image: the others show the same.
-        several = image.format != "MPO" and getattr(image, "is_animated", False)
-        found, count = _of_header(image, path.name, place), image.n_frames if several else 1
+        count = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+        found = _of_header(image, path.name, place)
         if image.mode == "F":
             pages = ImageSequence.Iterator(image)
             largest = max(_largest(page, place) for page in pages)

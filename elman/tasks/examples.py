@@ -248,7 +248,7 @@ class ExampleTask(InputSettings, Task):
         """
         from elman.inputs.fused import Fused
         from elman.tasks.by_input import scores_by_input
-        from elman.tasks.parts import naming_columns, read_one
+        from elman.tasks.parts import naming_columns, read_one, tell
 
         learned, target = self.input_, self.target_
         reader, lenient = learned.reader, skip_bad_rows is not None
@@ -259,6 +259,7 @@ class ExampleTask(InputSettings, Task):
         with naming_columns(self):
             source = reader.open((data, targets), target.column(self), lenient=lenient)
             examples = read_one(source, skip_bad_rows, collect)
+        tell(reader.notes_on_files())
         score = score or target.evaluate
         scores = score(self.model, learned, examples)
         if isinstance(learned, Fused):
@@ -283,7 +284,12 @@ class ExampleTask(InputSettings, Task):
 
     def items(self, data: Any) -> list[Any]:
         """Return the checked items of data without targets, in a form that `fit` accepts."""
-        return self.input_.reader.given(data, self.input_, self.target_.column(self))
+        from elman.tasks.parts import tell
+
+        reader = self.input_.reader
+        found = reader.given(data, self.input_, self.target_.column(self))
+        tell(reader.notes_on_files())
+        return found
 
     # The folder.
 
