@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from elman.errors import ArgumentError, DataError
 from elman.padded import Delayed
-from elman.read.images import Picture, read_pixels
+from elman.read.images import MOST_PIXELS, Picture, read_pixels
 
 Scan = Literal["rows", "columns", "patches", "pixels"]
 Floats = NDArray[np.float32]
@@ -184,8 +184,16 @@ def values_of(item: Picture | Pixels, index: ImageIndex) -> NDArray[Any]:
     place = picture.place
     if picture.series != index.series:
         found, wanted = ("a series", "images") if picture.series else ("an image", "series")
-        raise DataError(f"{place} is {found}, but the others are {wanted}")
+        raise DataError(
+            f"{place} is {found}, but the others are {wanted}; convert it, or remove it from the "
+            "data"
+        )
     size = index.shape(picture)
+    if len(picture) * size[0] * size[1] > MOST_PIXELS:
+        raise DataError(
+            f"{place}: has {len(picture):,} images, which are more than {MOST_PIXELS:,} pixels at "
+            f"{size[0]} x {size[1]}; cut the series, or set a smaller image_height"
+        )
     whole = np.stack([*read_pixels(picture, grey=index.channels == 1, size=size)])
     if picture.largest is None:
         return whole

@@ -98,25 +98,20 @@ class AudioReader(Reader):
         like: Input | Examples | None = None,
     ) -> Examples:
         """Return all clips with their frames, see `Reader.read`."""
-        clips, cells, places = [], [], []
+        clips, cells, places = list[Clip](), [], []
         for place, values in source.read():
-            try:
-                if isinstance(values, DataError):
-                    raise values
-                clip = values[0]
-                assert isinstance(clip, Clip)
-                self._check_length(clip, place)
-            except DataError as error:
-                rejects.add(place, error)
+            if isinstance(values, DataError):
+                rejects.add(place, values)
             else:
-                clips.append(clip)
+                assert isinstance(values[0], Clip)
+                clips.append(values[0])
                 cells.append(values[-1])
                 places.append(place)
         examples = Examples()
         if clips:
             index = self._index_like(like) or self.features_of(clips)
             for sound, cell, place in zip(
-                self._sounds(clips, places, index), cells, places, strict=True
+                self._short_sounds(clips, places, index), cells, places, strict=True
             ):
                 try:
                     if isinstance(sound, DataError):
@@ -130,13 +125,35 @@ class AudioReader(Reader):
                     examples.add(sound, answer, place)
         return self.checked(examples, source.name, target)
 
-    def _check_length(self, clip: Clip, place: str) -> None:
+    def contents(
+        self,
+        items: Sequence[Clip | Sound],
+        places: Sequence[str],
+        like: Input | Examples | None,
+    ) -> list[Sound | DataError]:
+        """Return clips with their frames, or the error of each, see `Reader.contents`."""
+        known = [one for one in items if isinstance(one, Sound)]
+        if len(known) == len(items):
+            return [*known]
+        clips: list[Clip] = [one.clip if isinstance(one, Sound) else one for one in items]
+        return self._short_sounds(clips, places, self._index_like(like) or self.features_of(clips))
+
+    def _short_sounds(
+        self, clips: Sequence[Clip], places: Sequence[str], index: SoundIndex
+    ) -> list[Sound | DataError]:
+        """Return clips with their frames, or the error of each; a long clip is an error, too."""
         longest = self.settings.max_seconds
-        if clip.seconds > longest:
-            raise DataError(
-                f"{named(clip, place)} lasts {clip.seconds:,.2f} s, more than "
+        short = [n for n, clip in enumerate(clips) if clip.seconds <= longest]
+        sounds = self._sounds([clips[n] for n in short], [places[n] for n in short], index)
+        found = dict(zip(short, sounds, strict=True))
+        return [
+            found.get(n)
+            or DataError(
+                f"{named(clip, places[n])} lasts {clip.seconds:,.2f} s, more than "
                 f"max_seconds={longest:g}; cut it with the columns start and end, or raise it"
             )
+            for n, clip in enumerate(clips)
+        ]
 
     def _sounds(
         self, clips: Sequence[Clip], places: Sequence[str], index: SoundIndex
@@ -173,12 +190,6 @@ class AudioReader(Reader):
         return index
 
     def item(self, cell: Any, place: str) -> Clip | Sound:
-        """Return the clip of a cell, see `item_given`; a DataError if it is too long."""
-        found = self.item_given(cell, place)
-        self._check_length(found.clip if isinstance(found, Sound) else found, place)
-        return found
-
-    def item_given(self, cell: Any, place: str) -> Clip | Sound:
         """Return the clip of a cell; its frames, too, once the features are known."""
         if isinstance(cell, Sound):
             return cell

@@ -19,7 +19,23 @@ from elman.encode.encoder import Encoder
 from elman.encode.fuse import Fuse, ReadMoments, ReadSequence, ReadValue
 from elman.errors import ArgumentError, DataError
 from elman.inputs.fused_baselines import fused_baselines
-from elman.inputs.input import Guesses, Input, Probabilities, Reader, TargetColumn, pair
+from elman.inputs.fused_files import (
+    FILES,
+    MissingFiles,
+    check_files,
+    contents_of,
+    is_constant,
+    notes_of,
+)
+from elman.inputs.input import (
+    Guesses,
+    Input,
+    Probabilities,
+    Reader,
+    TargetColumn,
+    TargetOf,
+    pair,
+)
 from elman.inputs.live import LiveInput
 from elman.inputs.live_fused import Arriving, LiveFused, Moments
 from elman.inputs.settings import InputSettings
@@ -30,13 +46,12 @@ from elman.read.dialect import is_none, is_nothing
 from elman.read.examples import Examples
 from elman.read.files import is_path
 from elman.read.frames import is_frame
-from elman.read.rows import Rows, Source
+from elman.read.rows import Rejects, Rows, Source
 
 if TYPE_CHECKING:
     from elman.train.chunks import Change
 
 UNITS = 64  # features of the vectors of an input other than the main one, at most hidden_size
-FILES = ("audio", "image", "recordings")  # kinds whose cells can be names of files
 DROPPED = 0.3  # default probability of dropping a whole input in training
 
 
@@ -63,12 +78,20 @@ class FusedReader(Reader):
         self.columns = tuple(self.parts)
         self.first = next(iter(self.parts.values()))
         self.unit, self.each = self.first.unit, False
+        self.missing_files = MissingFiles()
         self.least = max(part.least for part in self.parts.values())  # type: ignore[misc]
 
     def open(
         self, given: Any, target: TargetColumn, *, labelled: bool = True, lenient: bool = False
     ) -> Source:
         """Return a source of the columns and the targets, see `Reader.open`."""
+        rows = self._open(given, target, labelled=labelled, lenient=lenient)
+        if self.settings.missing_files and (labelled or rows.files):
+            check_files(rows, self.parts.values())
+        self.missing_files.clear()
+        return rows
+
+    def _open(self, given: Any, target: TargetColumn, *, labelled: bool, lenient: bool) -> Rows:
         source, targets = pair(given)
         self.each = target.each and labelled
         names = [*self.columns, *([target.name or target.noun] if labelled else [])]
@@ -76,6 +99,8 @@ class FusedReader(Reader):
             if targets is not None:
                 raise ArgumentError("several inputs must be in one table, with their targets")
             self.refer(Path(source).parent)
+            if not Path(source).exists():
+                raise DataError(f"{source}: there is no such file; expected {self._expected}")
             return Rows(
                 source,
                 names,
@@ -85,14 +110,16 @@ class FusedReader(Reader):
             )
         self.refer(Path())
         if not is_frame(source):
-            raise ArgumentError(
-                f"several inputs must be a table or a dict with the columns "
-                f"{', '.join(self.columns)}, got {type(source).__name__}"
-            )
+            got = type(source).__name__
+            raise ArgumentError(f"several inputs must be {self._expected}, got {got}")
         if targets is None:
             return Table(source).rows(names)
         first, *others = Table(source).rows(self.columns).lists
         return Rows(first, names, parallel=[*others, target.values(targets)])
+
+    @property
+    def _expected(self) -> str:
+        return f"a table or a dict with the columns {', '.join(self.columns)}"
 
     def row(self, values: Sequence[Any], place: str, *, given: bool = False) -> Item:
         """Return the item of each column; None if it is missing."""
@@ -118,9 +145,10 @@ class FusedReader(Reader):
             given: whether they are for a prediction, see `Reader.item_given`.
         """
         found: list[Any] = []
-        for part, cell in zip(self.parts.values(), values, strict=False):
+        for (name, part), cell in zip(self.parts.items(), values, strict=False):
             read = part.item_given if given else part.item
-            found.append(None if self.is_missing(part, cell) else read(cell, place))
+            where = f"{place}: column {name!r}" if part.kind in FILES else place
+            found.append(None if self.is_missing(part, cell) else read(cell, where))
         if all(one is None for one in found):
             raise DataError(
                 f"{place}: all inputs are missing, expected {' or '.join(self.columns)}"
@@ -135,8 +163,12 @@ class FusedReader(Reader):
             nothing = is_none(cell) or (isinstance(cell, str | list | np.ndarray) and not len(cell))
         if nothing or (isinstance(cell, str) and not cell.strip()):
             return True
-        files = self.settings.missing_files and part.kind in FILES and is_path(cell)
-        return files and not (part.folder / Path(cell)).exists()
+        may_miss = self.settings.missing_files and part.kind in FILES and is_path(cell)
+        return may_miss and self.missing_files.add(part, cell)
+
+    def notes_on_files(self) -> list[str]:
+        """Return a note for each column of which files were missing since `open` was called."""
+        return self.missing_files.notes()
 
     def item(self, cell: Any, place: str) -> Any:
         """Raise an error: several inputs are in several columns."""
@@ -161,13 +193,57 @@ class FusedReader(Reader):
 
     def learn(self, train: Examples, notes: list[str], *, classes: int = 0) -> Fused:
         """Return the inputs, learned from the training data."""
-        return Fused(
-            self,
-            [
-                part.learn(self.known(train, n), notes, classes=classes)
-                for n, part in enumerate(self.parts.values())
-            ],
-        )
+        notes += self.notes_on_files()
+        known = [self.known(train, n) for n in range(len(self.parts))]
+        parts = [
+            part.learn(known[n], notes, classes=classes)
+            for n, part in enumerate(self.parts.values())
+        ]
+        for part, one in zip(parts, known, strict=True):
+            if not part.reader.static and is_constant(part, one.items):
+                raise DataError(
+                    f"column {part.reader.column!r}: is the same in all training rows, so a model "
+                    "cannot learn from it; set inputs without it"
+                )
+        return Fused(self, parts)
+
+    def read(
+        self,
+        source: Any,
+        target: TargetColumn,
+        target_of: TargetOf,
+        rejects: Rejects,
+        like: Input | Examples | None = None,
+    ) -> Examples:
+        """Return all rows with the content of their files, see `Reader.read`."""
+        examples = super().read(source, target, target_of, rejects, like)
+        return self.checked(self.filled(examples, like, rejects), source.name, target)
+
+    def filled(
+        self, examples: Examples, like: Input | Examples | None, rejects: Rejects
+    ) -> Examples:
+        """Return examples with the content of their files; those of bad files go to `rejects`."""
+        found = Examples(recordings=examples.recordings)
+        items = self.contents(examples.items, examples.places, like)
+        for item, target, place in zip(items, examples.targets, examples.places, strict=True):
+            if isinstance(item, DataError):
+                rejects.add(place, item)
+            else:
+                found.add(item, target, place)
+        return found
+
+    def contents(
+        self, items: Sequence[Any], places: Sequence[str], like: Input | Examples | None
+    ) -> list[Any]:
+        """Return items with the content of their files, see `Reader.contents`."""
+        for part in self.parts.values():
+            part.show = self.show
+        likes: Sequence[Input | Examples | None] = [None for _ in self.parts]
+        if isinstance(like, Fused):
+            likes = like.parts
+        elif isinstance(like, Examples):
+            likes = [self.known(like, n) for n in range(len(self.parts))]
+        return contents_of(self.parts, items, places, likes)
 
     def known(self, train: Examples, number: int) -> Examples:
         """Return the examples in which one of the inputs is not missing, with only this input."""
@@ -184,6 +260,11 @@ class FusedReader(Reader):
             check_parts(folder / INPUTS / str(n))
             parts.append(part.load(folder / INPUTS / str(n)))
         return Fused(self, parts)
+
+
+def _place(part: Input) -> str:
+    """Return the place of a value that is given to `stream`, for messages."""
+    return f"stream: column {part.reader.column!r}" if part.reader.kind in FILES else "stream"
 
 
 class Fused(Input):
@@ -320,7 +401,7 @@ class Fused(Input):
         for name, part, ratio in zip(names, self.parts[1:], ratios, strict=True):
             cell, item = static.get(name), None
             if not self.reader.is_missing(part.reader, cell):
-                item = part.reader.item_given(cell, name)
+                item = part.reader.item_given(cell, _place(part))
             given.append(item)
             if name in static:
                 others.append(None if item is None else part.encode([item])[0])
@@ -343,6 +424,13 @@ class Fused(Input):
         for name, part in zip(self.reader.columns, self.parts, strict=True):
             facts |= {f"{name}_{key}": value for key, value in part.facts().items()}
         return facts
+
+    def notes_on(
+        self, train: Examples, others: Mapping[str, Examples], arrays: Sequence[Any]
+    ) -> list[str]:
+        """Return the notes of each input, with the name of its column."""
+        parts = dict(zip(self.reader.columns, self.parts, strict=True))
+        return notes_of(parts, train, others, arrays)
 
     def elements(self, item: tuple[Any, ...]) -> list[str]:
         """Return the name of each step, which is that of the main input."""

@@ -66,8 +66,8 @@ class FusedRowsReader(FusedReader):
         like: Input | Examples | None = None,
     ) -> Examples:
         """Return all examples of a source, see `Reader.read`."""
-        like = recorded_of(like) if isinstance(like, Input) else like
-        found = self.rows.read(source, target, target_of, rejects, like)
+        form = recorded_of(like) if isinstance(like, Input) else like
+        found = self.rows.read(source, target, target_of, rejects, form)
         examples = Examples(recordings=found.recordings)
         for one, answer, place in zip(found.items, found.targets, found.places, strict=True):
             try:
@@ -76,7 +76,7 @@ class FusedRowsReader(FusedReader):
                 rejects.add(place, error)
             else:
                 examples.add(item, answer, place)
-        return self.checked(examples, source.name, target)
+        return self.checked(self.filled(examples, like, rejects), source.name, target)
 
     def given(self, data: Any, like: Input, target: TargetColumn) -> list[Item]:
         """Return the items of a table without targets; items are returned unchanged."""

@@ -8,11 +8,12 @@ from itertools import islice, pairwise
 from math import isfinite
 from pathlib import Path
 
-from elman.errors import DataError
+from elman.errors import ArgumentError, DataError
 from elman.read.audio import AUDIO
 from elman.read.columns import Table
 from elman.read.dialect import is_nothing, number_in
 from elman.read.images import PICTURES
+from elman.read.tables import listed, no_column
 
 FIRST = 1000  # rows that are read
 FILES = {"audio": AUDIO, "image": PICTURES}
@@ -20,11 +21,19 @@ MOST = 50  # categories of a column
 STEPS = {"unique_id", "ds"}  # columns of a table whose rows are steps
 
 
-def guess_columns(table: Table, target: str) -> dict[str, str]:
+def guess_columns(table: Table, target: str, group: str | None = None) -> dict[str, str]:
     """Return the kind of each column that can be an input, by name.
 
     Columns with (almost) only one value, and those that number or name the rows, are not inputs.
-    The result is empty if the rows are not items.
+
+    Args:
+        table: a table with an item in each row.
+        target: column of the targets.
+        group: column with the name of the group of a row, which is not an input.
+
+    Raises:
+        ArgumentError: the column of the targets does not exist, or no column can be an input.
+        DataError: there is no good row.
 
     Example:
         >>> from elman.inputs.guess import guess_columns
@@ -37,15 +46,26 @@ def guess_columns(table: Table, target: str) -> dict[str, str]:
         >>> guess_columns(Table(columns), "label")
         {'review': 'text', 'stars': 'number', 'photo': 'image'}
     """
-    names = [name for name in table.names if name != target]
-    if target not in table.names or set(names) >= STEPS or not names:
-        return {}
-    rows = (row.values for row in islice(table.rows(names).read(), FIRST))
+    names = [name for name in table.names if name.strip() and name not in (target, group)]
+    where = "" if table.file is None else f"{table.file}: "
+    if target not in table.names:
+        raise no_column(ArgumentError, target, (target,), table.names, where)
+    rows = [row.values for row in islice(table.rows(names).read(), FIRST)] if names else []
     good = [values for values in rows if not isinstance(values, DataError)]
+    bad = next((values for values in rows if isinstance(values, DataError)), None)
+    if bad is not None and not good:
+        raise bad
     decimal = table.dialect.decimal
     columns = zip(names, zip(*good, strict=True), strict=False)
     kinds = ((name, _kind(values, decimal)) for name, values in columns)
-    return {name: kind for name, kind in kinds if kind}
+    found = {name: kind for name, kind in kinds if kind}
+    if not found:
+        raise ArgumentError(
+            f"{where}none of the columns {listed(names)} looks like an input: columns of (almost) "
+            f"one value and those that number or name the rows are left out, and {target!r} has "
+            "the labels; set inputs=COLUMN:KIND to read a column, or label=NAME for other labels"
+        )
+    return found
 
 
 def _kind(values: Sequence[object], decimal: str | None) -> str:

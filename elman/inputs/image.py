@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -104,18 +104,40 @@ class ImageReader(Reader):
         examples = Examples()
         if rows:
             index = self._index_like(like) or self.index_of([row[1] for row in rows])
-            with reading_bar("reading images", len(rows), show=self.show, least=MANY) as advance:
-                for place, picture, cell in rows:
-                    try:
-                        item = Pixels(picture, values_of(picture, index))
-                        answer = target_of(self._tags(cell, picture, index, target), place)
-                    except DataError as error:
-                        rejects.add(place, error)
-                    else:
-                        examples.add(item, answer, place)
-                    if advance is not None:
-                        advance(1)
+            pixels = self._pixels([row[1] for row in rows], index)
+            for (place, picture, cell), item in zip(rows, pixels, strict=True):
+                try:
+                    if isinstance(item, DataError):
+                        raise item
+                    answer = target_of(self._tags(cell, picture, index, target), place)
+                except DataError as error:
+                    rejects.add(place, error)
+                else:
+                    examples.add(item, answer, place)
         return self.checked(examples, source.name, target)
+
+    def contents(
+        self,
+        items: Sequence[Picture | Pixels],
+        places: Sequence[str],
+        like: Input | Examples | None,
+    ) -> list[Pixels | DataError]:
+        """Return images with their pixels, or the error of each, see `Reader.contents`."""
+        index = self._index_like(like) or self.index_of(list(map(picture_in, items)))
+        return list(self._pixels(items, index))
+
+    def _pixels(
+        self, items: Sequence[Picture | Pixels], index: ImageIndex
+    ) -> Iterator[Pixels | DataError]:
+        """Yield images with their pixels, or the error of each."""
+        with reading_bar("reading images", len(items), show=self.show, least=MANY) as advance:
+            for one in items:
+                try:
+                    yield Pixels(picture_in(one), values_of(one, index))
+                except DataError as error:
+                    yield error
+                if advance is not None:
+                    advance(1)
 
     def _tags(self, cell: Any, picture: Picture, index: ImageIndex, target: TargetColumn) -> Any:
         """Return the target in a cell; tags are as many as the steps."""
@@ -142,14 +164,13 @@ class ImageReader(Reader):
         """Return the sizes of training images according to the settings, without statistics."""
         s = self.settings
         height = s.image_height or min(TALLEST, round(np.median([p.height for p in pictures])))
-        free = s.scan == "columns" and not pictures[0].series
+        series = 2 * sum(p.series for p in pictures) > len(pictures)  # what most of them are
+        free = s.scan == "columns" and not series
         usual = round(float(np.median([p.width / p.height for p in pictures])) * height)
         width = s.image_width or (0 if free else max(1, usual))
         grey = all(p.grey for p in pictures) if s.colour is None else not s.colour
         unit = 255.0 if max(p.largest or 0.0 for p in pictures) <= 1 else 1.0
-        return ImageIndex(
-            height, width, 1 if grey else 3, s.scan, s.patch_size, pictures[0].series, unit
-        )
+        return ImageIndex(height, width, 1 if grey else 3, s.scan, s.patch_size, series, unit)
 
     def item(self, cell: Any, place: str) -> Picture | Pixels:
         """Return the image of a cell; its pixels, too, once the sizes are known."""

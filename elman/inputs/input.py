@@ -205,6 +205,19 @@ class Reader(ABC):
         """Check the cell that a user gives for a prediction, and return its item."""
         return self.item(cell, place)
 
+    def contents(
+        self,
+        items: Sequence[Any],
+        places: Sequence[str],
+        like: Input | Examples | None,
+    ) -> list[Any]:
+        """Return items with the content of their files, or a DataError in place of an item."""
+        return list(items)
+
+    def notes_on_files(self) -> list[str]:
+        """Return notes about files that were missing since `open` was called."""
+        return []
+
     def row(self, values: Sequence[Any], place: str, *, given: bool = False) -> Any:
         """Return the item of a row, whose first values are the columns of the input.
 

@@ -12,7 +12,7 @@ from elman.inputs.audio import AudioReader
 from elman.inputs.declared import read_declared
 from elman.inputs.fused import FusedReader
 from elman.inputs.fused_rows import FusedRowsReader
-from elman.inputs.guess import guess_columns
+from elman.inputs.guess import STEPS, guess_columns
 from elman.inputs.image import ImageReader
 from elman.inputs.input import Reader, pair
 from elman.inputs.nested import NestedReader
@@ -88,7 +88,10 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
     columns = [one.column for one in found]
     for column, kind, _ in found:
         if kind not in READERS:
-            raise ArgumentError(f"inputs must be one of {', '.join(READERS)}, got {kind!r}")
+            raise ArgumentError(
+                f"inputs must be KIND or COLUMN:KIND with one of the kinds {', '.join(READERS)}, "
+                f"got {kind if column is None else f'{column}:{kind}'!r}"
+            )
         if len(kinds) > 1 and (not column or columns.count(column) > 1):
             raise ArgumentError(
                 "each of several inputs needs its own column, such as "
@@ -198,9 +201,8 @@ def _guess(settings: InputSettings, given: Any, usual: str) -> list[str]:
         table = Table(
             source, encoding=settings.encoding, lenient=True, dialect=dialect_of(settings)
         )
-        found = guess_columns(table, label)
-        found.pop(settings.group or "", None)
-        if settings.text not in table.names and found:
+        if settings.text not in table.names and not set(table.names) >= STEPS:
+            found = guess_columns(table, label, settings.group)
             return [f"{name}:{kind}" for name, kind in found.items()]
     return [usual]
 

@@ -48,18 +48,24 @@ if TYPE_CHECKING:
 SHOWN = 8  # rows of an item in the report
 
 
-class Group(tuple[Any, ...]):
+class Group(list[Any]):
     """The items of the rows of one group.
 
     Attributes:
         name: value of the column `group`.
-        targets: cells of the targets, if there are any.
         place: where the first row was read.
+        targets: cells of the targets, if there are any.
     """
 
-    name: str
-    targets: list[Any]
-    place: str
+    def __init__(self, name: str, place: str) -> None:
+        super().__init__()
+        self.name, self.place = name, place
+        self.targets: list[Any] = []
+
+    def add(self, item: Any, target: Any) -> None:
+        """Add a row."""
+        self.append(item)
+        self.targets.append(target)
 
 
 class NestedReader(Reader):
@@ -112,7 +118,11 @@ class NestedReader(Reader):
     ) -> Examples:
         """Return all groups of a source, see `Reader.read`."""
         examples = Examples()
-        for item in self._groups(source, rejects, labelled=True, given=False):
+        if isinstance(like, Examples):
+            like = in_rows(like)
+        elif isinstance(like, Groups):
+            like = like.inner
+        for item in self._groups(source, rejects, labelled=True, like=like):
             try:
                 cell = item.targets if target.each else self._one_of(item, target)
                 examples.add(item, target_of(cell, item.place), item.place)
@@ -121,10 +131,23 @@ class NestedReader(Reader):
         return self.checked(examples, source.name, target)
 
     def _groups(
-        self, source: Rows, rejects: Rejects, *, labelled: bool, given: bool
+        self,
+        source: Rows,
+        rejects: Rejects,
+        *,
+        labelled: bool,
+        like: Input | Examples | None = None,
     ) -> list[Group]:
-        """Return the groups in the order of their first rows."""
-        found: dict[str, tuple[list[Any], list[Any], str]] = {}
+        """Return the groups in the order of their first rows.
+
+        Args:
+            source: the rows.
+            rejects: collects bad rows.
+            labelled: whether there are targets; otherwise the rows are for predictions.
+            like: the training rows or the trained input of a row.
+        """
+        rows: list[tuple[str, str, Any]] = []  # place, name of the group, target
+        items: list[Any] = []
         width = len(self.columns)
         for place, values in source.read():
             try:
@@ -133,21 +156,22 @@ class NestedReader(Reader):
                 name = values[width]
                 if is_blank(name):
                     raise DataError(f"{place}: column {self.group!r} is empty; name the group")
-                item = self.inner.row(values[:width], place, given=given)
                 if labelled and is_blank(values[-1]):
                     raise DataError(f"{place}: the column of the targets is empty; fill it")
+                items.append(self.inner.row(values[:width], place, given=not labelled))
             except DataError as error:
                 rejects.add(place, error)
-                continue
-            items, targets, _ = found.setdefault(str(name), ([], [], place))
-            items.append(item)
-            targets.append(values[-1])
-        groups = []
-        for name, (items, targets, place) in found.items():
-            one = Group(items)
-            one.name, one.targets, one.place = name, targets, place
-            groups.append(one)
-        return groups
+            else:
+                rows.append((place, str(name), values[-1]))
+        if labelled and items:
+            items = self.inner.contents(items, [place for place, _, _ in rows], like)
+        found: dict[str, Group] = {}
+        for (place, name, target), item in zip(rows, items, strict=True):
+            if isinstance(item, DataError):
+                rejects.add(place, item)
+            else:
+                found.setdefault(name, Group(name, place)).add(item, target)
+        return list(found.values())
 
     def _one_of(self, item: Group, target: TargetColumn) -> Any:
         """Return the target that all rows of a group have."""
@@ -167,7 +191,11 @@ class NestedReader(Reader):
             return data
         source = self.open(data, target, labelled=False)
         assert isinstance(source, Rows)
-        return self._groups(source, Rejects(None), labelled=False, given=True)
+        return self._groups(source, Rejects(None), labelled=False)
+
+    def notes_on_files(self) -> list[str]:
+        """Return notes about files that were missing since `open` was called."""
+        return self.inner.notes_on_files()
 
     def item(self, cell: Any, place: str) -> Any:
         """Raise an error: a group is several rows."""

@@ -151,10 +151,10 @@ class RecordingReader(Reader):
         """Return a recording, that of an array (T, C), or that of the .npy file with an array."""
         if isinstance(cell, Recording):
             return cell
-        name = f"{place}: column {self.column!r}"
+        name = place
         if is_path(cell):
             path = self.folder / cell
-            name = f"{name}: {str(cell)!r}"
+            name = f"{place}: {str(cell)!r}"
             if path.suffix.lower() != ".npy":
                 raise DataError(
                     f"{name} is not a recording; expected an array (T, C), or a .npy file with it; "

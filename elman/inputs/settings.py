@@ -224,7 +224,7 @@ class InputSettings(ImageSettings, AudioSettings, RecordingSettings, TextSetting
     missing; None for 0.3."""
     missing_files: bool = False
     """Several inputs: read a file that does not exist as a missing input; otherwise it is an error
-    of its row."""
+    of its row. It is an error if no file of a column exists."""
     group: str | None = None
     """Column with the name of the item to which a row of a table belongs, such as a conversation:
     each row is a step of its item, and is read by recurrent layers of its own; None if each row is

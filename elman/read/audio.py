@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from elman.errors import DataError
 from elman.optional import need
 from elman.read.arrays import map_array
-from elman.read.files import AGAIN, RELATIVE, reading, size_of
+from elman.read.files import AGAIN, check_file, reading
 
 Floats = NDArray[np.float32]
 SUFFIXES = "wav wave flac ogg oga opus mp3 aif aiff aifc au snd caf w64 rf64 sph"
@@ -106,12 +106,9 @@ def open_file(path: Path, place: str, *, channel: int | None = None, size: int =
         DataError: the file is missing, empty, damaged or of another kind.
     """
     where = named(path, place)
-    if not path.exists():
-        raise DataError(f"{where} does not exist; {RELATIVE}")
+    check_file(path, place, "audio")
     if path.is_dir():
         raise DataError(f"{where} is a folder; give the path of an audio file in it")
-    if not size_of(path):
-        raise DataError(f"{where} is an empty file, expected audio; {AGAIN}")
     if path.suffix.lower() in FEATURES:
         shape = _features(path, place, size).shape
         return Clip(path.name, path, 0, 0, shape[0], width=shape[1])

@@ -202,7 +202,9 @@ class Table:
         present = set(self.names)
         for name, count in Counter(names).items():
             if count > 1:
-                raise ArgumentError(f"column {name!r} is named for two different purposes")
+                raise ArgumentError(
+                    f"column {name!r} is named for two different purposes; name two columns"
+                )
             if name not in present:
                 where = f"{self.file}: " if self.file else ""
                 wanted = names if self.file and not self.typed else self.names

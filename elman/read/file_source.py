@@ -21,7 +21,7 @@ from elman.errors import ArgumentError, DataError
 from elman.read.characters import Advance, file_blocks, ignore
 from elman.read.columns import Table
 from elman.read.dialect import Dialect
-from elman.read.files import data_path, files_below, is_path, kind_of, size_of
+from elman.read.files import LONG, data_path, files_below, is_path, kind_of, size_of
 from elman.read.frames import is_frame
 from elman.read.rows import Row, Rows
 from elman.read.tables import TABLES
@@ -206,8 +206,14 @@ def file_of_cell(cell: object, place: str, column: str, folder: Path) -> Path | 
     """Return the path in a cell, relative to a folder; None if the cell is not a path."""
     if not is_path(cell):
         return None
-    if not str(cell):
+    text = str(cell)
+    if not text.strip():
         raise DataError(f"{place}: column {column!r} is empty, expected a path")
+    if "://" in text:
+        raise DataError(
+            f"{place}: column {column!r} has the address {text[:LONG]}, expected the name of a "
+            "file; download it first"
+        )
     return folder / cell
 
 

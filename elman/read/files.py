@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # Remedies in messages about files of audio and images.
 AGAIN = "copy it again, or remove it from the data"
 RELATIVE = "relative paths in a table begin at its folder"
+ACCESS = "correct the name, allow reading, or remove it from the data"
+LONG = 200  # characters of a path in a message
 
 
 @contextmanager
@@ -32,6 +34,40 @@ def reading(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: not a complete gzip file ({error}); download it again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def named(path: Path, place: str) -> str:
+    """Return where a path was read, and the path if that is not the same."""
+    return place if place == str(path) else f"{place}: {path}"
+
+
+def check_file(path: Path, place: str, expected: str) -> None:
+    """Raise a DataError for a file that is missing, empty, unreadable, or a pipe.
+
+    Args:
+        path: the file, or a folder.
+        place: where the path was read, for messages.
+        expected: what the file should be, such as an image.
+    """
+    where = named(path, place)
+    try:
+        status = path.stat()
+        if stat.S_ISREG(status.st_mode):
+            path.open("rb").close()
+    except FileNotFoundError:
+        raise DataError(f"{where} does not exist, expected {expected}; {RELATIVE}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        shown = (
+            where if len(str(path)) <= LONG else f"{where[: len(where) - len(str(path)) + LONG]}..."
+        )
+        raise DataError(f"{shown} cannot be read ({reason}); {ACCESS}") from None
+    if stat.S_ISDIR(status.st_mode):
+        return
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{where} is a pipe or a device, expected {expected}; write it to a file")
+    if not status.st_size:
+        raise DataError(f"{where} is an empty file, expected {expected}; {AGAIN}")
 
 
 def path_of(given: object, name: str) -> Path:
@@ -60,7 +96,7 @@ def path_of(given: object, name: str) -> Path:
 
 
 def _cut(path: Path) -> str:
-    return repr(str(path)) if len(str(path)) <= 200 else f"{str(path)[:200]!r}..."
+    return repr(str(path)) if len(str(path)) <= LONG else f"{str(path)[:LONG]!r}..."
 
 
 def is_path(source: object) -> TypeIs[str | Path]:
@@ -97,7 +133,7 @@ def files_below(path: str | Path, kinds: str = "files with data") -> tuple[Path,
     except (OSError, ValueError) as error:
         # Cut and quoted, because a text in place of a path causes this error too.
         reason = getattr(error, "strerror", None) or error
-        raise DataError(f"path {str(root)[:200]!r}: {reason}; give texts as a list") from error
+        raise DataError(f"path {str(root)[:LONG]!r}: {reason}; give texts as a list") from error
     if not stat.S_ISDIR(mode):
         size_of(root)  # raises for a pipe, because opening it would block
         return (root,)

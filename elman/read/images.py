@@ -21,10 +21,12 @@ Shape legend: N images of a series, H rows, W columns, C channels.
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +36,22 @@ from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from elman.errors import DataError
 from elman.read.arrays import map_array
-from elman.read.files import AGAIN, RELATIVE, files_below, size_of
+from elman.read.files import AGAIN, check_file, files_below, named
 
 SUFFIXES = "png jpg jpeg jpe jfif gif bmp webp tif tiff ppm pgm pbm pnm apng tga avif"
 PICTURES = {f".{suffix}" for suffix in SUFFIXES.split()}
 HIGH = 257  # factor from 8 to 16 bits
-MOST_PIXELS = 100_000_000  # of one image, which needs 400 MB while it is read
+MOST_PIXELS = 100_000_000  # of one image, which needs at most 800 MB while it is read
+BAND = 1 << 20  # pixels that are converted at a time
 TURNED = (5, 6, 7, 8)  # values of the EXIF tag that exchange rows and columns
 ORIENTATION = 0x0112
 COLOURS = (1, 3, 4)  # numbers of channels
+PROGRAMS = ("EPS", "WMF")  # formats that another program draws
+# What Pillow raises for damaged files, found by changing bytes at random.
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, RuntimeError)
+TOO_LARGE = f"has more than {MOST_PIXELS:,} pixels; make it smaller"
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # its errors become a DataError
 
 
 @dataclass(frozen=True)
@@ -100,11 +109,15 @@ def open_picture(path: Path, place: str) -> Picture:
     Raises:
         DataError: the file is missing, is not an image, or is too large.
     """
+    check_file(path, place, "an image")
     if path.is_dir():
-        files = tuple(file for file in files_below(path) if is_image(file))
+        try:
+            files = tuple(file for file in files_below(path, "images") if is_image(file))
+        except DataError as error:
+            raise DataError(f"{place}: {error}") from None
         if not files:
             raise DataError(
-                f"{_named(path, place)} is a folder without images; give a file, or a folder with "
+                f"{named(path, place)} is a folder without images; give a file, or a folder with "
                 "the images of a series"
             )
         first = open_picture(files[0], place)
@@ -112,12 +125,22 @@ def open_picture(path: Path, place: str) -> Picture:
     if path.suffix.lower() == ".npy":
         return replace(open_pixels(_stored(path, place), place, name=path.name), source=path)
     with _opened(path, place) as image:
+        # A photo of two lenses (MPO) is one image: the others show the same.
+        count = 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+        found = _of_header(image, path.name, place)
         if image.mode == "F":
-            pages = [np.asarray(page) for page in ImageSequence.Iterator(image)]
-            whole = np.stack(pages) if len(pages) > 1 else pages[0]
-            return replace(open_pixels(whole, place, name=path.name), source=path)
-        found, count = _of_header(image, path.name, place), int(getattr(image, "n_frames", 1))
+            pages = ImageSequence.Iterator(image)
+            largest = max(_largest(page, place) for page in pages)
+            found = replace(found, grey=True, largest=largest)
     return replace(found, source=path, count=count, series=count > 1)
+
+
+def _largest(image: Image.Image, place: str) -> float:
+    """Return the largest fraction of an image, all of which must be finite."""
+    _check_size(image.height, image.width)
+    rows = _rows_of(image, place)
+    bands = (open_pixels(rows(*band), place) for band in _bands(image.height, image.width))
+    return max(band.largest or 0.0 for band in bands)
 
 
 def open_image(image: Image.Image, place: str) -> Picture:
@@ -156,11 +179,13 @@ def open_pixels(given: Any, place: str, *, name: str = "") -> Picture:
         raise DataError(f"{place}: {expected}, got {np.shape(given)}")
     if not array.size:
         raise DataError(f"{place}: has no pixels, got {np.shape(given)}; remove the image")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
+    if array.shape[1] * array.shape[2] > MOST_PIXELS:
+        raise DataError(f"{place} {TOO_LARGE}")
+    least, largest = array.min(), array.max()
+    if not (np.isfinite(least) and np.isfinite(largest)):
         raise DataError(
             f"{place}: has a pixel that is not a finite number; replace it, or remove the image"
         )
-    least, largest = array.min(), array.max()
     if array.dtype.kind in "iu" and array.dtype != np.uint16 and (least < 0 or largest > 255):
         raise DataError(
             f"{place}: pixels of type {array.dtype} must be in 0..255, got {least}..{largest}; "
@@ -196,54 +221,67 @@ def read_pixels(picture: Picture, *, grey: bool, size: tuple[int, int]) -> Itera
         source = open_pixels(_stored(source, place), place).source
     if isinstance(source, np.ndarray):
         for pixels in source:
-            yield _resized(_coloured(pixels, grey=grey), size)
+            yield _scaled(partial(_part, pixels), pixels.shape[:2], size, grey=grey)
         return
     if isinstance(source, Image.Image):
-        whole = ImageOps.exif_transpose(source)
-        yield _resized(_coloured(_pixels_of(whole, place), grey=grey), size)
+        yield _scaled_image(source, place, size, grey=grey)
         return
     for file in (source,) if isinstance(source, Path) else source:
         with _opened(file, place) as image:
             image.draft("L" if grey else "RGB", (size[1] * 2, size[0] * 2))
-            frames = ImageSequence.Iterator(image) if picture.count > 1 else [image]
-            for frame in frames if isinstance(source, Path) else [image]:
-                whole = ImageOps.exif_transpose(frame)
-                yield _resized(_coloured(_pixels_of(whole, place), grey=grey), size)
+            several = isinstance(source, Path) and picture.count > 1
+            for frame in ImageSequence.Iterator(image) if several else [image]:
+                yield _scaled_image(frame, place, size, grey=grey)
 
 
 def _stored(path: Path, place: str) -> NDArray[Any]:
     """Return the array of a .npy file, mapped into memory."""
-    return map_array(path, f"{_named(path, place)} is not an array")
+    return map_array(path, f"{named(path, place)} is not an array")
 
 
 @contextmanager
 def _opened(path: Path, place: str) -> Iterator[Image.Image]:
     """Open a file with Pillow, whose errors and warnings become a DataError."""
-    named = _named(path, place)
-    if not path.exists():
-        raise DataError(f"{named} does not exist; {RELATIVE}")
-    if not size_of(path):
-        raise DataError(f"{named} is an empty file, expected an image; {AGAIN}")
+    check_file(path, place, "an image")
+    where = named(path, place)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise Image.DecompressionBombError
+                if image.format in PROGRAMS:
+                    raise UnidentifiedImageError
+                _check_size(image.height, image.width)
                 yield image
     except Image.DecompressionBombError:
-        raise DataError(f"{named} has more than {MOST_PIXELS:,} pixels; make it smaller") from None
+        raise DataError(f"{where} {TOO_LARGE}") from None
     except UnidentifiedImageError:
         raise DataError(
-            f"{named} is not an image that can be read; convert it to PNG, or remove it from the "
+            f"{where} is not an image that can be read; convert it to PNG, or remove it from the "
             "data"
         ) from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(f"{named} is damaged ({error}); {AGAIN}") from None
+    except DAMAGED as error:
+        raise DataError(f"{where} is damaged ({error}); {AGAIN}") from None
 
 
-def _named(path: Path, place: str) -> str:
-    return place if place == str(path) else f"{place}: {path}"
+def _check_size(height: int, width: int) -> None:
+    if height * width > MOST_PIXELS:
+        raise Image.DecompressionBombError
+
+
+def _bands(height: int, width: int) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last row of parts that are converted at a time."""
+    step = max(1, BAND // width)
+    for top in range(0, height, step):
+        yield top, min(top + step, height)
+
+
+def _rows_of(image: Image.Image, place: str) -> Callable[[int, int], NDArray[Any]]:
+    """Return a function that returns the pixels (n, W, C) of some rows of an image."""
+    return lambda top, end: _pixels_of(image.crop((0, top, image.width, end)), place)
+
+
+def _part(pixels: NDArray[Any], top: int, end: int) -> NDArray[Any]:
+    return pixels[top:end]
 
 
 def _pixels_of(image: Image.Image, place: str) -> NDArray[Any]:
@@ -287,26 +325,63 @@ def _coloured(pixels: NDArray[Any], *, grey: bool) -> NDArray[Any]:
     """Return pixels (H, W, 1) or (H, W, 3), as uint8 or float32."""
     top = 1.0 if pixels.dtype.kind == "f" else 255.0
     pixels = full_scale(pixels)
+    if pixels.shape[2] == (1 if grey else 3):
+        return pixels
     whole = pixels.astype(np.float32, copy=False)
     if pixels.shape[2] == 4:
         share = whole[..., 3:] / top
         whole = whole[..., :3] * share + top * (1 - share)
     if grey and whole.shape[2] > 1:
         whole = whole @ np.array([[0.299], [0.587], [0.114]], dtype=np.float32)
-    elif not grey and whole.shape[2] == 1:
-        whole = whole.repeat(3, axis=2)
     return whole.round().astype(np.uint8) if pixels.dtype == np.uint8 else whole
 
 
-def _resized(pixels: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """Return pixels (h, w, C) scaled to a size."""
-    if pixels.shape[:2] == size:
-        return pixels
-    turned = (size[1], size[0])
-    if pixels.dtype == np.uint8 and pixels.shape[2] == 3:
-        return np.asarray(Image.fromarray(pixels).resize(turned, Image.Resampling.BICUBIC))
-    layers = [
-        np.asarray(Image.fromarray(pixels[..., c]).resize(turned, Image.Resampling.BICUBIC))
-        for c in range(pixels.shape[2])
+def _scaled_image(
+    image: Image.Image, place: str, size: tuple[int, int], *, grey: bool
+) -> NDArray[Any]:
+    """Return the pixels (h, w, C) of an image of Pillow, rotated as its EXIF tag says."""
+    _check_size(image.height, image.width)
+    if image.getexif().get(ORIENTATION, 1) != 1:  # otherwise this would copy the image
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "RGB" and not grey and not image.has_transparency_data:
+        return _resized([image], size)
+    return _scaled(_rows_of(image, place), (image.height, image.width), size, grey=grey)
+
+
+def _scaled(
+    rows: Callable[[int, int], NDArray[Any]],
+    shape: tuple[int, int],
+    size: tuple[int, int],
+    *,
+    grey: bool,
+) -> NDArray[Any]:
+    """Return pixels (h, w, C) scaled to a size.
+
+    Args:
+        rows: returns the pixels (n, W, C) of some rows of the image.
+        shape: H and W.
+        size: h and w.
+        grey: whether C is 1 instead of 3.
+    """
+    layers: list[Image.Image] = []
+    for top, end in _bands(*shape):
+        some = rows(top, end)
+        some = _coloured(some, grey=grey or some.shape[2] == 1)
+        colours = some.dtype == np.uint8 and some.shape[2] == 3
+        parts = [some] if colours else [some[..., c] for c in range(some.shape[2])]
+        images = [Image.fromarray(np.ascontiguousarray(part)) for part in parts]
+        layers = layers or [Image.new(one.mode, shape[::-1]) for one in images]
+        for layer, one in zip(layers, images, strict=True):
+            layer.paste(one, (0, top))
+    found = _resized(layers, size)
+    return found if grey or found.shape[2] == 3 else found.repeat(3, axis=2)
+
+
+def _resized(layers: list[Image.Image], size: tuple[int, int]) -> NDArray[Any]:
+    """Return the pixels (h, w, C) of an image, or of one of each channel, scaled to a size."""
+    wanted = size[::-1]
+    scaled = [
+        np.asarray(one if one.size == wanted else one.resize(wanted, Image.Resampling.BICUBIC))
+        for one in layers
     ]
-    return np.stack(layers, axis=2)
+    return scaled[0] if scaled[0].ndim == 3 else np.stack(scaled, axis=2)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import zip_longest
@@ -119,6 +120,11 @@ class Rows:
                 raise ArgumentError(f"columns must have equal lengths, got {found}")
             self.name = f"{counts[0]:,} row{'s' * (counts[0] != 1)}"
         self.total_bytes = sum(map(size_of, self.files))
+        twice = next((one for one, n in Counter(self.columns).items() if n > 1), None)
+        if self.kind == "table" and twice is not None:
+            raise ArgumentError(
+                f"column {twice!r} is named for two different purposes; name two columns"
+            )
 
     def _find(self, paths: list[Path]) -> tuple[str, tuple[Path, ...]]:
         """Return the kind of the source, and its files."""

@@ -254,7 +254,7 @@ class ExampleTask(InputSettings, Task):
         `score` returns the scores of examples; None for those of the target.
         """
         from elman.tasks.by_input import has_several, scores_by_input
-        from elman.tasks.parts import naming_columns, read_one
+        from elman.tasks.parts import naming_columns, read_one, tell
 
         learned, target = self.input_, self.target_
         reader, lenient = learned.reader, skip_bad_rows is not None
@@ -265,6 +265,7 @@ class ExampleTask(InputSettings, Task):
         with naming_columns(self):
             source = reader.open((data, targets), target.column(self), lenient=lenient)
             examples = read_one(source, skip_bad_rows, collect)
+        tell(reader.notes_on_files())
         score = score or target.evaluate
         scores = score(self.model, learned, examples)
         if has_several(learned):
@@ -289,7 +290,12 @@ class ExampleTask(InputSettings, Task):
 
     def items(self, data: Any) -> list[Any]:
         """Return the checked items of data without targets, in a form that `fit` accepts."""
-        return self.input_.reader.given(data, self.input_, self.target_.column(self))
+        from elman.tasks.parts import tell
+
+        reader = self.input_.reader
+        found = reader.given(data, self.input_, self.target_.column(self))
+        tell(reader.notes_on_files())
+        return found
 
     def _made(self) -> str:
         """Return a description of the input for the model card, with its own settings."""

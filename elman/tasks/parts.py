@@ -140,11 +140,16 @@ def read_one(source: S, rejects: str | Path | None, collect: Callable[[S, Reject
     with Rejects(path, sources=source.files) as bad:
         found = collect(source, bad)
     read = (source, getattr(found, "whole", found))
-    for note in dict.fromkeys(note for one in read for note in getattr(one, "notes", ())):
-        LOG.info(note)
+    tell(dict.fromkeys(note for one in read for note in getattr(one, "notes", ())))
     if bad.count and path is not None:
         LOG.info("bad rows skipped: %d, see %s", bad.count, path.name)
     return found
+
+
+def tell(notes: Iterable[str]) -> None:
+    """Log notes about data that are read without training."""
+    for note in notes:
+        LOG.info(note)
 
 
 def given_before(described: Mapping[str, Any]) -> tuple[dict[str, object], Path | None]:

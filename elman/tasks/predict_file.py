@@ -28,7 +28,7 @@ from elman.report.progress import reading_bar
 from elman.report.write_table import check_suffix
 from elman.tasks.examples import ExampleTask
 from elman.tasks.lock import held
-from elman.tasks.parts import LOG
+from elman.tasks.parts import tell
 from elman.tasks.prediction import Prediction
 from elman.tasks.predictions import PREDICTIONS
 from elman.tasks.record import Record, facts_of
@@ -96,10 +96,10 @@ def predict_file(
                 raise record.refusal(part)
             if rejects is not None and not (part.exists() and not record.changed):
                 check_new(rejects, overwrite=overwrite)
-            for message in rows.notes:
-                LOG.info(message)
+            tell(rows.notes)
             with Rejects(rejects, sources=rows.files) as bad:
                 count = _predict(model, options, rows, part, record, bad, show=show)
+            tell(model.input_.reader.notes_on_files())
             part.replace(out)
             info.unlink()
     except KeyboardInterrupt:

@@ -315,8 +315,9 @@ def test_plain_tuples_are_refused(fitted: elman.Classifier) -> None:
 def test_paths_in_a_frame_do_not_begin_at_the_folder_of_an_earlier_table(tmp_path: Path) -> None:
     from PIL import Image
 
-    Image.fromarray(np.zeros((6, 6), np.uint8)).save(tmp_path / "0.png")
-    lines = ["pic,review,label", *(f"0.png,so {n % 2},{n % 2}" for n in range(40))]
+    for n in range(2):
+        Image.fromarray(np.full((6, 6), 9 * n, np.uint8)).save(tmp_path / f"{n}.png")
+    lines = ["pic,review,label", *(f"{n % 2}.png,so {n % 2},{n % 2}" for n in range(40))]
     (tmp_path / "a.csv").write_text("\n".join(lines))
     inputs = {"pic": "image", "review": "text"}
     model = elman.Classifier(**SMALL, examples=40, inputs=inputs).fit(tmp_path / "a.csv")

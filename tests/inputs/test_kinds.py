@@ -213,7 +213,7 @@ def test_an_empty_text_of_several_inputs_is_predicted() -> None:
 def test_look_shows_data_of_several_inputs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = write(tmp_path / "a.csv", {"w": TEXTS, "t": ["3 1 6"] * 60, "label": LABELS})
+    table = write(tmp_path / "a.csv", {"w": TEXTS, "t": ["3 1 6", "2 5"] * 30, "label": LABELS})
     flags = ["--task=classifier", "--input=w:text", "--input=t:dice"]
     assert main(["look", str(table), *flags]) == 0
     text = capsys.readouterr().out
@@ -252,7 +252,7 @@ def test_damaged_files_of_one_of_several_inputs_are_named(tmp_path: Path) -> Non
     [
         (
             ["pictures"],
-            "inputs must be one of text, words, recordings, audio, image, number, category, dice",
+            "one of the kinds text, words, recordings, audio, image, number, category, dice, got",
         ),
         (["text", "dice"], "each of several inputs needs its own column"),
         (["a:text", "a:dice"], "each of several inputs needs its own column"),

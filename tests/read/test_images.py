@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from elman.encode import image_steps
+from elman.encode.image_steps import ImageIndex, values_of
 from elman.errors import ArgumentError, DataError
+from elman.read import images
+from elman.read.audio_source import AudioLayout, clip_of
 from elman.read.file_source import FileLayout
 from elman.read.image_source import ImageSource, is_images, picture_of
 from elman.read.images import Picture, open_image, open_picture, open_pixels, read_pixels
@@ -235,3 +242,137 @@ def test_sources_of_images(tmp_path):
         assert is_images(given, "path")
     for given in (["a.wav"], [RAMP], ["a text"], tmp_path / "none.csv", None):
         assert not is_images(given, "path")
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from PIL import Image
+from elman.read.images import open_picture, read_pixels
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for name in sys.argv[1:]:
+    for pixels in read_pixels(open_picture(Path(name), name), grey=False, size=(8, 8)):
+        assert pixels.shape == (8, 8, 3)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def test_a_large_image_needs_little_more_memory_than_its_pixels(tmp_path):
+    size = (4000, 4000)
+    Image.new("RGBA", size).save(tmp_path / "a.png", compress_level=1)
+    Image.new("I;16", size).save(tmp_path / "b.tif", compression="tiff_deflate")
+    Image.new("F", size).save(tmp_path / "c.tif", compression="tiff_deflate")
+    files = [str(tmp_path / name) for name in ("a.png", "b.tif", "c.tif")]
+    run = [sys.executable, "-c", PEAK, *files]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 250  # MB; 64 MB of pixels, twice, and parts of them
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "CMYK", "P", "I;16", "F"])
+@pytest.mark.parametrize("grey", [True, False])
+def test_images_read_in_parts_are_those_read_at_once(tmp_path, monkeypatch, mode, grey):
+    noise = np.random.default_rng(0).integers(0, 255, (37, 53, 4), dtype=np.uint8)
+    kinds = {"I;16": noise[..., 0].astype(np.uint16) * 250, "F": noise[..., 0] / np.float32(255)}
+    image = Image.fromarray(kinds[mode]) if mode in kinds else Image.fromarray(noise).convert(mode)
+    image.save(tmp_path / "a.tif")
+    picture = open_picture(tmp_path / "a.tif", "here")
+    whole = pixels(picture, grey=grey, size=(20, 30))
+    monkeypatch.setattr(images, "BAND", 200)
+    again = open_picture(tmp_path / "a.tif", "here")
+    assert again == picture
+    assert np.array_equal(pixels(again, grey=grey, size=(20, 30)), whole)
+
+
+def test_every_page_of_a_file_is_checked(tmp_path, monkeypatch):
+    pages = [Image.new("L", (4, 4)), Image.new("L", (40, 40))]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    monkeypatch.setattr(images, "MOST_PIXELS", 1000)
+    with pytest.raises(DataError, match=r"a\.tif has more than .* pixels"):
+        pixels(open_picture(tmp_path / "a.tif", "here"))
+    with pytest.raises(DataError, match="row 3 has more than"):
+        open_pixels(np.zeros((40, 40)), "row 3")
+    many = open_pixels(np.zeros((90, 4, 5)), "row 3")
+    monkeypatch.setattr(image_steps, "MOST_PIXELS", 1000)
+    with pytest.raises(DataError, match=r"row 3: has 90 images, .* cut the series, or set"):
+        values_of(many, ImageIndex(4, 5, 1, series=True))
+
+
+def test_a_photo_of_two_lenses_is_one_image(tmp_path):
+    photos = [Image.new("RGB", (8, 6), "red"), Image.new("RGB", (8, 6), "blue")]
+    photos[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=photos[1:])
+    picture = open_picture(tmp_path / "a.jpg", "here")
+    assert not picture.series
+    assert pixels(picture, grey=False)[0, 0, 0, 0] > 200
+
+
+def test_no_other_program_is_started_to_draw_an_image(tmp_path):
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.png", "EPS")
+    with pytest.raises(DataError, match="is not an image that can be read"):
+        open_picture(tmp_path / "a.png", "here")
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "AVIF", "PNG", "GIF", "JPEG"])
+def test_random_bytes_in_a_file_are_an_error_of_one_line(tmp_path, capfd, kind):
+    draw, file = np.random.default_rng(0), tmp_path / "a.png"
+    Image.fromarray(RAMP).convert("RGB").save(file, kind)
+    content, refused = file.read_bytes(), list[str]()
+    for _ in range(150):
+        changed = bytearray(content)
+        changed[int(draw.integers(min(len(content), 200)))] = int(draw.integers(256))
+        at = int(draw.integers(min(len(content), 200)))
+        del changed[at : at + int(draw.integers(0, 5))]
+        file.write_bytes(bytes(changed))
+        try:
+            pixels(open_picture(file, "m.csv: line 2"), size=(8, 8))
+        except DataError as error:
+            refused.append(str(error))
+    assert refused
+    assert all(one.startswith("m.csv: line 2: ") and "\n" not in one for one in refused)
+    assert capfd.readouterr().err == ""
+
+
+def hidden(path: Path) -> None:
+    path.write_bytes(b"")
+    path.chmod(0)
+
+
+HOW = {
+    "a folder without files": Path.mkdir,
+    "is a pipe or a device": os.mkfifo,
+    "cannot be read .*symbolic links": lambda path: path.symlink_to(path.name),
+    "cannot be read .*denied": hidden,
+}
+
+
+@pytest.mark.parametrize("message", HOW)
+@pytest.mark.parametrize("name", ["a.png", "a.wav"])
+def test_paths_that_are_no_files_are_named_with_their_row(tmp_path, monkeypatch, message, name):
+    HOW[message](tmp_path / name)
+    if "denied" in message and os.geteuid() == 0:  # a superuser can read everything
+
+        def refuse(path: Path, mode: str) -> None:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(Path, "open", refuse)
+    if name == "a.wav":
+        message = message.replace("a folder without files", "is a folder")
+        with pytest.raises(DataError, match=rf"^m\.csv: line 2: .*{message}.*; "):
+            clip_of(name, "m.csv: line 2", AudioLayout(), tmp_path)
+    else:
+        with pytest.raises(DataError, match=rf"^m\.csv: line 2: .*{message}.*; "):
+            picture_of(name, "m.csv: line 2", "photo", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("https://example.org/a.png", "has the address https://example.org/a.png, expected"),
+        (" ", "is empty, expected a path"),
+        ("x" * 5000, r"x\.\.\. cannot be read \(File name too long\); correct the name"),
+        ("a\0b.png", "cannot be read .*null"),
+    ],
+)
+def test_texts_that_are_no_names_of_files_are_refused(cell, message):
+    with pytest.raises(DataError, match=f"^row 3: .*{message}") as caught:
+        picture_of(cell, "row 3", "photo", Path())
+    assert len(str(caught.value)) < 400

@@ -1,0 +1,133 @@
+"""Several inputs of one item: the content of their files, files that do not exist, and notes."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from elman.errors import DataError
+from elman.inputs.input import Input, Reader
+from elman.inputs.live_fused import Moments
+from elman.padded import row_of
+from elman.read.dialect import is_nothing
+from elman.read.examples import Examples
+from elman.read.files import RELATIVE, is_path
+from elman.read.rows import Rows
+
+FILES = ("audio", "image", "recordings")  # kinds whose cells can be names of files
+
+
+class MissingFiles:
+    """Counts the files that rows name, and those of them that do not exist, by column."""
+
+    def __init__(self) -> None:
+        self.named, self.absent = Counter[str](), Counter[str]()
+
+    def add(self, part: Reader, cell: str | Path) -> bool:
+        """Return whether the file of a cell does not exist, and count it."""
+        self.named[part.column] += 1
+        absent = not _exists(part, cell)
+        self.absent[part.column] += absent
+        return absent
+
+    def clear(self) -> None:
+        """Forget all files."""
+        self.named.clear()
+        self.absent.clear()
+
+    def notes(self) -> list[str]:
+        """Return a note for each column of which files do not exist."""
+        return [
+            f"column {name!r}: {count:,} of {self.named[name]:,} files do not exist, so they are "
+            "missing inputs"
+            for name, count in self.absent.items()
+            if count
+        ]
+
+
+def check_files(rows: Rows, parts: Iterable[Reader]) -> None:
+    """Raise a DataError if a column of rows has names of files, none of which exists.
+
+    A column is read up to the first file that exists.
+    """
+    for n, part in enumerate(parts):
+        absent: Path | None = None
+        for _, values in rows.read() if part.kind in FILES else ():
+            cell = None if isinstance(values, DataError) else values[n]
+            if not is_path(cell) or is_nothing(cell):
+                continue
+            if _exists(part, cell):
+                break
+            absent = absent or part.folder / cell
+        else:
+            if absent is not None:
+                raise DataError(
+                    f"{rows.name}: column {part.column!r}: none of its files exists, such as "
+                    f"{absent}; {RELATIVE}"
+                )
+
+
+def _exists(part: Reader, cell: str | Path) -> bool:
+    return os.path.exists(part.folder / cell)  # noqa: PTH110 - false for any text, without errors
+
+
+def contents_of(
+    parts: Mapping[str, Reader],
+    items: Sequence[tuple[Any, ...]],
+    places: Sequence[str],
+    likes: Sequence[Input | Examples | None],
+) -> list[Any]:
+    """Return items of several inputs with the content of their files, or a DataError for one.
+
+    Args:
+        parts: the readers of the inputs by column.
+        items: the items.
+        places: where they were read.
+        likes: for each input, data whose form the items must have, see `Reader.read`.
+    """
+    bad: dict[int, DataError] = {}
+    rows = [list(item) for item in items]
+    for n, (name, part) in enumerate(parts.items()):
+        there = [row for row, item in enumerate(items) if item[n] is not None]
+        if not there:
+            continue
+        some = [rows[row][n] for row in there]
+        named = [f"{places[row]}: column {name!r}" for row in there]
+        for row, one in zip(there, part.contents(some, named, likes[n]), strict=True):
+            if isinstance(one, DataError):
+                bad.setdefault(row, one)
+            rows[row][n] = one
+    return [
+        bad[n] if n in bad else type(item)(row)
+        for n, (item, row) in enumerate(zip(items, rows, strict=True))
+    ]
+
+
+def is_constant(part: Input, items: Sequence[Any]) -> bool:
+    """Return whether several items of an input are equal once they are encoded."""
+    rows = (row_of(part.encode([one])[0]) for one in items)
+    first = next(rows)
+    return len(items) > 1 and all(torch.equal(first, one) for one in rows)
+
+
+def notes_of(
+    parts: Mapping[str, Input],
+    train: Examples,
+    others: Mapping[str, Examples],
+    arrays: Sequence[Any],
+) -> list[str]:
+    """Return the notes of each input, with the name of its column, see `Input.notes_on`."""
+    notes: list[str] = []
+    for n, (name, part) in enumerate(parts.items()):
+        there = train.present(n)
+        held = {key: one.select(one.present(n)).column(n) for key, one in others.items()}
+        joints = [(arrays[row].first, *arrays[row].others) for row in there]
+        inner = [one[n].array if isinstance(one[n], Moments) else one[n] for one in joints]
+        found = part.notes_on(train.select(there).column(n), held, inner)
+        notes += [f"{name}: {note}" for note in found]
+    return notes
