@@ -3,7 +3,8 @@
     x_t                  vectors of the main input, which has the steps
     e_k,t                vectors of input k at step t of the main input:
         value            tanh(W v), the only vector v of a number or category
-        late             the last states of a bidirectional GRU that has read input k
+        late             [max_s h_s ; last states] of the states h_s of a bidirectional GRU that has
+                         read input k
         attention        sum_s softmax_s(W x_t . h_s / sqrt(U)) h_s over the states h_s of this GRU
         early            the vector of input k at the same moment, s = floor((t + 1/2) r) with r
                          steps of input k in a step of the main input
@@ -57,21 +58,29 @@ class ReadSequence(nn.Module):
 
     Args:
         size: D_k.
-        units: U, an even number.
-        main: features D of the main input, which attends to the states; None for the last states.
+        units: hidden units of each direction; U is twice as many with attention, and otherwise four
+            times as many.
+        main: features D of the main input, which attends to the states; None for the maximum and
+            the last states.
+
+    Attributes:
+        size: U.
     """
 
     def __init__(self, size: int, units: int, main: int | None = None) -> None:
         super().__init__()
-        self.read = GRU(size, units // 2, batch_first=True, bidirectional=True)
-        self.query = None if main is None else nn.Linear(main, units)
+        self.read = GRU(size, units, batch_first=True, bidirectional=True)
+        self.query = None if main is None else nn.Linear(main, 2 * units)
+        self.size = 4 * units if main is None else 2 * units
 
     def forward(self, x: Tensor, one: Padded) -> Tensor:
         """Return vectors (B, T or 1, U) of an input (B, S, D_k), for a main input (B, T, D)."""
         states, last = self.read(one.data, None, one.lengths)
         if self.query is None:
-            found: Tensor = torch.cat([last[0], last[1]], 1).unsqueeze(1)
-            return found
+            mask = one.mask().unsqueeze(2)
+            highest = torch.where(mask, states, -torch.inf).amax(1)
+            highest = torch.where(mask.any(1), highest, 0)
+            return torch.cat([highest, last[0], last[1]], 1).unsqueeze(1)
         scores = self.query(x) @ states.mT / states.shape[2] ** 0.5  # (B, T, S)
         weights = masked_softmax(scores, one.mask().unsqueeze(1))
         read: Tensor = weights.to(states.dtype) @ states
@@ -122,7 +131,7 @@ class Fuse(nn.Module):
         >>> from elman.encode.embed import Embed
         >>> from elman.encode.fuse import Fuse, ReadSequence
         >>> from elman.padded import Padded
-        >>> fuse = Fuse([Embed(5, 3), Embed(7, 2)], [3, 2], [ReadSequence(2, 4)], [4])
+        >>> fuse = Fuse([Embed(5, 3), Embed(7, 2)], [3, 2], [ReadSequence(2, 1)], [4])
         >>> other = Padded.full(torch.zeros(1, 9, dtype=torch.int64))
         >>> batch = Padded.full(torch.zeros(1, 6, dtype=torch.int64))._replace(others=(other,))
         >>> fuse(batch).data.shape

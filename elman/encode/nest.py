@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from elman.encode.fuse import ReadSequence
 from elman.padded import Padded
-from elman.recur import GRU
 
 if TYPE_CHECKING:
     from elman.encode.encoder import Encoder
@@ -55,16 +55,12 @@ class Nest(nn.Module):
         super().__init__()
         assert isinstance(inner, nn.Module)
         self.inner = inner
-        self.read = GRU(features, units, batch_first=True, bidirectional=True)
-        self.size = 4 * units
+        self.read = ReadSequence(features, units)
+        self.size = self.read.size
 
     def forward(self, x: Padded, *, generator: torch.Generator | None = None) -> Padded:
         """Return vectors (B, T, U) for the inner sequences of a batch (`Nested`)."""
         (rows,) = x.others
         encoded = self.inner(rows, generator=generator)
-        states, last = self.read(encoded.data, None, encoded.lengths)
-        mask = encoded.mask().unsqueeze(2)
-        highest = torch.where(mask, states, -torch.inf).amax(1) if states.shape[1] else last[0]
-        highest = torch.where(mask.any(1), highest, 0)
-        vectors: Tensor = torch.cat([highest, last[0], last[1]], 1)
+        vectors: Tensor = self.read(encoded.data, encoded)[:, 0]
         return Padded(vectors[x.data], x.lengths, x.extra)

@@ -51,7 +51,7 @@ from elman.read.rows import Rejects, Rows, Source
 if TYPE_CHECKING:
     from elman.train.chunks import Change
 
-UNITS = 64  # features of the vectors of an input other than the main one, at most hidden_size
+UNITS = 64  # features of the vector of a value, at most hidden_size
 DROPPED = 0.3  # default probability of dropping a whole input in training
 
 
@@ -316,19 +316,21 @@ class Fused(Input):
         """Return an encoder that joins the encoders of the inputs, and its features."""
         layers = (part.layer(part.reader.settings) for part in self.parts)
         encoders, sizes = zip(*layers, strict=True)
-        most = min(UNITS, max(2, settings.sizes[0] // 2 * 2))
+        most, read = min(UNITS, settings.sizes[0]), max(1, settings.sizes[0] // 2)
         readers: list[nn.Module] = []
         units = []
         for part, size in zip(self.parts[1:], sizes[1:], strict=True):
-            early = bool(self._ratio(part))
-            units.append(size if early else most)
             if part.reader.static:
                 readers.append(ReadValue(size, most))
-            elif early:
+                units.append(most)
+            elif self._ratio(part):
                 readers.append(ReadMoments())
+                units.append(size)
             else:
                 attends = settings.fusion == "attention"
-                readers.append(ReadSequence(size, most, sizes[0] if attends else None))
+                reader = ReadSequence(size, read, sizes[0] if attends else None)
+                readers.append(reader)
+                units.append(reader.size)
         dropped = DROPPED if settings.drop_inputs is None else settings.drop_inputs
         whole = not settings.each_step
         fuse = Fuse(encoders, sizes, readers, units, dropped=dropped, main_dropped=whole)

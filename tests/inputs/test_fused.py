@@ -116,7 +116,7 @@ def test_a_live_session_equals_the_batch_on_every_prefix(
 
 def test_the_fused_vectors_are_those_of_the_equations() -> None:
     torch.manual_seed(0)
-    value, sequence, moments = ReadValue(2, 4), ReadSequence(3, 4), ReadMoments()
+    value, sequence, moments = ReadValue(2, 4), ReadSequence(3, 1), ReadMoments()
     encoders = [Embed(5, 3), SeriesEmbed(2, []), Embed(5, 3), Embed(7, 2)]
     fuse = Fuse(encoders, [3, 2, 3, 2], [value, sequence, moments], [4, 4, 2]).eval()
     torch.nn.init.normal_(fuse.gate.weight)
@@ -127,8 +127,8 @@ def test_the_fused_vectors_are_those_of_the_equations() -> None:
         z = fuse(pad_arrays([joint])).data[0]
         x = encoders[0].weight[tokens]
         v = torch.tanh(value.layer(torch.tensor([0.5, -1.0])))
-        _, last = sequence.read(encoders[2].weight[torch.tensor([[4, 4]])])
-        late = last[:, 0].flatten()
+        states, last = sequence.read(encoders[2].weight[torch.tensor([[4, 4]])])
+        late = torch.cat([states[0].amax(0), last[:, 0].flatten()])
         moment = torch.stack([encoders[3].weight[6], encoders[3].weight[6], fuse.missing[3]])
         e = torch.cat([x, v.expand(3, -1), late.expand(3, -1), moment], 1)
         gate = torch.sigmoid(e @ fuse.gate.weight.T + fuse.gate.bias)
@@ -137,7 +137,7 @@ def test_the_fused_vectors_are_those_of_the_equations() -> None:
 
 
 def test_a_missing_input_is_its_learned_vector_and_has_a_gradient() -> None:
-    fuse = Fuse([Embed(5, 3), Embed(7, 2)], [3, 2], [ReadSequence(2, 4)], [4]).train()
+    fuse = Fuse([Embed(5, 3), Embed(7, 2)], [3, 2], [ReadSequence(2, 1)], [4]).train()
     batch = pad_arrays([Joint(np.array([1, 2]), (None,)), Joint(None, (np.array([3]),))])
     vectors, lengths = fuse.vectors(batch)
     assert lengths.tolist() == [2, 1]
@@ -148,7 +148,7 @@ def test_a_missing_input_is_its_learned_vector_and_has_a_gradient() -> None:
 
 
 def test_inputs_are_dropped_only_in_training_and_never_all_of_them() -> None:
-    fuse = Fuse([Embed(5, 3), Embed(7, 2)], [3, 2], [ReadSequence(2, 4)], [4], dropped=0.9)
+    fuse = Fuse([Embed(5, 3), Embed(7, 2)], [3, 2], [ReadSequence(2, 1)], [4], dropped=0.9)
     item = Joint(np.array([1, 2]), (np.array([3]),))
     batch, draw = pad_arrays([item] * 200), torch.Generator().manual_seed(0)
     first, second = fuse.train().vectors(batch, generator=draw)[0]
@@ -160,7 +160,7 @@ def test_inputs_are_dropped_only_in_training_and_never_all_of_them() -> None:
     kept = Fuse(
         [Embed(5, 3), Embed(7, 2)],
         [3, 2],
-        [ReadSequence(2, 4)],
+        [ReadSequence(2, 1)],
         [4],
         dropped=0.9,
         main_dropped=False,
@@ -171,7 +171,7 @@ def test_inputs_are_dropped_only_in_training_and_never_all_of_them() -> None:
 
 
 def test_a_batch_without_any_item_of_an_input_is_read() -> None:
-    fuse = Fuse([Embed(5, 3), Embed(7, 2)], [3, 2], [ReadSequence(2, 4)], [4]).eval()
+    fuse = Fuse([Embed(5, 3), Embed(7, 2)], [3, 2], [ReadSequence(2, 1)], [4]).eval()
     alone = fuse(pad_arrays([Joint(np.array([1, 2]), (None,))]))
     both = fuse(pad_arrays([Joint(np.array([1, 2]), (None,)), Joint(None, (np.array([3]),))]))
     torch.testing.assert_close(both.data[:1], alone.data)
