@@ -157,8 +157,8 @@ def write_lines(count: int, seed: int) -> tuple[list[np.ndarray], list[str]]:
 
 @pytest.mark.learns
 def test_a_transcriber_reads_lines_of_writing():
-    settings = {**SETTINGS, "num_layers": 1, "epochs": 10, "distort": 0, "examples": 400}
-    model = elman.Transcriber(inputs="image", scan="columns", **settings)
+    settings = {**SETTINGS, "num_layers": 1, "epochs": 10, "examples": 400}
+    model = elman.Transcriber(inputs="image", **settings)  # reads columns
     model.fit(*write_lines(150, 0))
     images, texts = write_lines(40, 1)
     assert model.evaluate(images, texts)["CER"] < 0.1
