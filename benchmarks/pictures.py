@@ -59,6 +59,7 @@ COLOURS = {
     "white": (240, 240, 240),
     "orange": (235, 130, 30),
     "cyan": (40, 200, 210),
+    "pink": (240, 150, 190),
 }
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
 SIDE = 56  # rows and columns of a drawing
@@ -113,8 +114,8 @@ def drawing(part: str, draw: np.random.Generator) -> tuple[Pixels, str]:
     image = Image.new("RGB", (4 * SIDE, 4 * SIDE), tuple(dark))
     pen = ImageDraw.Draw(image)
     for (colour, shape), (x, y), r in zip(pairs, places, radii, strict=True):
-        light = draw.uniform(0.85, 1.05)
-        fill = tuple(min(255, round(light * one)) for one in COLOURS[colour])
+        shade = draw.uniform(0.75, 1.05) * np.array(COLOURS[colour]) + 12 * draw.standard_normal(3)
+        fill = tuple(shade.clip(0, 255).astype(int).tolist())
         pen.polygon([(4 * a, 4 * b) for a, b in outline(shape, x, y, r)], fill=fill)
         if shape == "ring":
             hole = outline("circle", x, y, 0.55 * r)
@@ -261,7 +262,7 @@ def mnist1d(settings: Settings, *, count: int = 5000) -> Facts:
     return facts
 
 
-def captions(settings: Settings, *, counts: Sequence[int] = (6000, 500, 1000)) -> Facts:
+def captions(settings: Settings, *, counts: Sequence[int] = (24000, 500, 1000)) -> Facts:
     """Return the share of the drawings that are described without an error."""
     draw = np.random.default_rng(settings["seed"])
     names = ("train", "validation", "test")
