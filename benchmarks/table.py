@@ -42,6 +42,7 @@ The benchmarks of model quality need data and time:
     python benchmarks/sounds.py NAME DATA FOLDER    # audio, its baselines: see its docstring
     python benchmarks/speech.py NAME FOLDER    # commands, speech to text: see its docstring
     python benchmarks/heard_and_seen.py FSDD   # several inputs
+    python benchmarks/pictures.py NAME    # images; makes its data itself: see its docstring
 
 `speech_losses.py` compares the training steps of CTC and of the transducer with plain PyTorch,
 `live_sound.py` compares a live classifier of audio with onnxruntime, `decoding.py` compares the
@@ -127,6 +128,12 @@ SOUND = (  # file, score on the test data, target
     ("fsdd_digits", "WER", 0.03),
     ("fsdd_digits_known", "WER", 0.03),
     ("fsdd_digits_live", "WER", 0.05),
+)
+PICTURES = (  # file, score on the test data, target
+    ("digits", "accuracy", 0.97),
+    ("mnist1d", "accuracy", 0.93),
+    ("captions", "accuracy", 0.99),
+    ("handwriting", "CER", 0.02),
 )
 LIMITS = HERE / "limits.md"  # what limits the cells that miss their target, written by hand
 
@@ -298,12 +305,19 @@ def recordings() -> str:
     return page
 
 
-def sound() -> str:
-    """Return the part of the page about voice commands and speech to text."""
-    text = "Scores on the test data, median over the seeds; `speech.py` describes the names."
+def of_seeds(title: str, program: str, scores: tuple[Any, ...], compared: tuple[str, ...]) -> str:
+    """Return a part of the page about runs with several seeds.
+
+    Args:
+        title: the heading.
+        program: the file that describes the names.
+        scores: the file, score and target of each row.
+        compared: scores that the baselines have.
+    """
+    text = f"Scores on the test data, median over the seeds; `{program}` describes the names."
     columns = ("score", "model", "worst seed", "baseline", "target", "met", "minutes of a run")
-    page = begin("Sound", text, *columns)
-    for name, score, target in SOUND:
+    page = begin(title, text, *columns)
+    for name, score, target in scores:
         path = RESULTS / f"{name}.json"
         if not path.exists():
             page += f"| {name} | {score} | not measured | | | {target} | | |\n"
@@ -313,7 +327,7 @@ def sound() -> str:
         rises = score == "accuracy"
         met = found["middle"] >= target if rises else found["middle"] <= target
         who, base = (max if rises else min)(facts["baselines"].items(), key=lambda one: one[1])
-        theirs = f"{base:.4g} ({who})" if score in ("accuracy", "WER") else ""
+        theirs = f"{base:.4g} ({who})" if score in compared else ""
         page += f"| {name} | {score} | {found['middle']:.4g} | {found['worst']:.4g} | {theirs} "
         page += f"| {target} | {'yes' if met else 'no'} | {minutes:.3g} |\n"
     return page
@@ -335,7 +349,8 @@ def main() -> None:
     page += texts()
     page += series()
     page += recordings()
-    page += sound()
+    page += of_seeds("Sound", "speech.py", SOUND, ("accuracy", "WER"))
+    page += of_seeds("Pictures", "pictures.py", PICTURES, ("accuracy", "CER"))
     if LIMITS.exists():
         page += f"\n## What limits the cells below their target\n\n{LIMITS.read_text()}"
     for folder in sorted({path.parent for path in RESULTS.glob("*/*.json")} - GRIDS):

@@ -5,10 +5,17 @@
 One change is drawn for all images of a series.  Pixels that come from outside of an image have the
 value of its nearest edge.  Source: LeCun et al. 1998, "Gradient-based learning applied to document
 recognition", section III.
+
+An image whose width is free is a line of writing, and everything written in it stays in it: its
+width changes together with its content, it is not shifted to the side, and the angle of a line that
+is longer than high is multiplied by H / W.
+
+Shape legend: N images of a series, H rows, W columns, C channels, T steps, F numbers of a step.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +25,7 @@ from PIL import Image
 from elman.encode.image_steps import ImageSteps
 
 Floats = NDArray[np.float32]
+Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -53,41 +61,51 @@ class ImageAugment:
         self, steps: ImageSteps, draw: np.random.Generator
     ) -> tuple[Floats, NDArray[np.int64]]:
         """Return the steps (T, F) of changed images, and the numbers of the original steps."""
-        values = steps.values.astype(np.float32)
+        index, values = steps.index, steps.values.astype(np.float32)
+        columns = np.arange(values.shape[2])
         if self.mirror and draw.random() < 0.5:
-            values = values[:, :, ::-1]
+            values, columns = values[:, :, ::-1], columns[::-1]
         if self.distort:
-            matrix = self._matrix(values.shape[1], values.shape[2], draw)
-            values = np.stack([_transformed(one, matrix) for one in values])
+            matrix, width = self._matrix(index.height, values.shape[2], draw, line=not index.width)
+            values = np.stack([_transformed(one, matrix, width) for one in values])
+            middle = np.array([np.arange(width), np.full(width, index.height / 2), np.ones(width)])
+            columns = columns[(matrix @ middle)[0].astype(np.int64).clip(0, len(columns) - 1)]
         if self.brightness:
             b, c = 1 + draw.uniform(-self.brightness, self.brightness, 2)
             mean = float(values.mean())
             values = b * mean + c * (values - mean)
-        found = steps.index.steps(values)
-        return found, np.arange(len(found))
+        found = index.steps(values)
+        by_column = index.scan == "columns" and not index.series
+        return found, columns if by_column else np.arange(len(found))
 
-    def _matrix(self, height: int, width: int, draw: np.random.Generator) -> tuple[float, ...]:
-        """Return the affine map from new to old coordinates, around the middle."""
+    def _matrix(
+        self, height: int, width: int, draw: np.random.Generator, *, line: bool
+    ) -> tuple[Matrix, int]:
+        """Return the affine map (2, 3) from new to old coordinates, and the new width."""
         angle, slant, high, wide, down, right = draw.uniform(-self.distort, self.distort, 6)
+        new = width
+        if line:
+            angle, right = angle * min(1, height / width), 0.0
+            new = max(1, round(width / (1 + wide) + abs(slant) * height))
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         whole = turn @ np.array([[1.0, slant], [0.0, 1.0]]) @ np.diag([1 + wide, 1 + high])
-        middle = np.array([width / 2, height / 2])
-        side = min(height, width)
-        moved = middle - whole @ middle + side * np.array([right, down])
-        return (*whole[0], moved[0], *whole[1], moved[1])
+        old_middle, middle = np.array([width, height]) / 2, np.array([new, height]) / 2
+        moved = old_middle - whole @ middle + min(height, width) * np.array([right, down])
+        return np.column_stack([whole, moved]), new
 
 
-def _transformed(pixels: NDArray[np.generic], matrix: tuple[float, ...]) -> Floats:
-    """Return pixels (H, W, C) under an affine map, with the nearest pixels outside."""
-    height, width, channels = pixels.shape
-    edge = max(1, min(height, width) // 2)
-    a, b, c, d, e, f = matrix
-    shifted = (a, b, c + edge, d, e, f + edge)
+def _transformed(pixels: NDArray[np.generic], matrix: Matrix, width: int) -> Floats:
+    """Return pixels (H, width, C) under an affine map, with the nearest pixels outside."""
+    height, old, channels = pixels.shape
+    corners = matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]])
+    beyond = max(-corners.min(), *(corners - [[old], [height]]).max(1))
+    edge = max(0, math.ceil(beyond)) + 1
+    shifted = matrix + np.array([[0, 0, edge], [0, 0, edge]])
     layers = []
     for k in range(channels):
         wide = np.pad(pixels[..., k].astype(np.float32), edge, mode="edge")
         image = Image.fromarray(wide).transform(
-            (width, height), Image.Transform.AFFINE, shifted, Image.Resampling.BILINEAR
+            (width, height), Image.Transform.AFFINE, shifted.ravel(), Image.Resampling.BILINEAR
         )
         layers.append(np.asarray(image))
     return np.stack(layers, axis=2)

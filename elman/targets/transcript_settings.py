@@ -30,6 +30,9 @@ class TranscriberSettings(InputSettings):
     reads the previous tokens, which is more accurate live and slower to train."""
     tokens: Literal["word", "character", "byte", "bpe"] | None = "character"
     """Kind of token; None for words, or characters if the text has no spaces between words."""
+    scan: Literal["rows", "columns", "patches", "pixels"] = "columns"
+    """Images: pixels of a step; columns read a line of writing in its order. In a series, a step is
+    always an image."""
     min_count: int = 1
     """Words and characters that occur fewer times in the training text become <unk>."""
     lowercase: bool = False

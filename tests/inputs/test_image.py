@@ -157,8 +157,8 @@ def write_lines(count: int, seed: int) -> tuple[list[np.ndarray], list[str]]:
 
 @pytest.mark.learns
 def test_a_transcriber_reads_lines_of_writing():
-    settings = {**SETTINGS, "num_layers": 1, "epochs": 10, "distort": 0, "examples": 400}
-    model = elman.Transcriber(inputs="image", scan="columns", **settings)
+    settings = {**SETTINGS, "num_layers": 1, "epochs": 10, "examples": 400}
+    model = elman.Transcriber(inputs="image", **settings)  # reads columns
     model.fit(*write_lines(150, 0))
     images, texts = write_lines(40, 1)
     assert model.evaluate(images, texts)["CER"] < 0.1
@@ -240,6 +240,35 @@ def test_changes_are_small_and_the_same_for_a_series():
     assert abs(found[0].mean() - steps.read()[0].mean()) < 25
     assert not ImageAugment()
     assert json.dumps(found.shape) == "[2, 256]"
+
+
+def test_a_changed_line_of_writing_keeps_its_first_and_last_letter():
+    line = np.zeros((16, 200, 1), dtype=np.uint8)
+    line[6:10, 2:6] = line[6:10, 194:198] = 255
+    steps = ImageSteps(ImageIndex(16, 0, 1, "columns"), Pixels(open_pixels(line, "row 0")))
+    widths = set()
+    for seed in range(50):
+        found, places = ImageAugment(distort=0.2)(steps, np.random.default_rng(seed))
+        assert len(places) == len(found)
+        widths.add(len(found))
+        inked = places[found.max(1) > 100]  # the original columns of those that are not blank
+        assert len(inked[inked < 12]) >= 2
+        assert len(inked[inked > 187]) >= 2
+        assert not ((inked >= 12) & (inked <= 187)).any()
+        assert 0.6 < found.sum() / line.sum() < 1.7
+    assert min(widths) < 180
+    assert max(widths) > 230
+
+
+def test_the_tags_of_columns_are_mirrored_with_their_image():
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    steps = ImageSteps(ImageIndex(3, 4, 1, "columns"), Pixels(open_pixels(image, "row 0")))
+    seen = set()
+    for seed in range(9):
+        found, places = ImageAugment(mirror=True)(steps, np.random.default_rng(seed))
+        assert np.array_equal(found, steps.read()[places])
+        seen.add(tuple(places.tolist()))
+    assert seen == {(0, 1, 2, 3), (3, 2, 1, 0)}
 
 
 def test_brightness_and_contrast_change_around_the_mean():
