@@ -19,9 +19,10 @@ from elman.encode.sound_augment import SoundAugment
 from elman.encode.sound_frames import Sound, compute, compute_all, frame_blocks
 from elman.errors import ArgumentError, DataError
 from elman.inputs.frame_tags import frame_tags
-from elman.inputs.input import Input, Probabilities, Reader, TargetColumn, TargetOf, pair
+from elman.inputs.input import Input, Probabilities, Reader
 from elman.inputs.live_audio import LiveAudio
 from elman.inputs.settings import InputSettings
+from elman.inputs.target_column import TargetColumn, TargetOf, pair
 from elman.manifest import SERIES, read_index, write_json
 from elman.read.audio import SLOWEST, Clip, named
 from elman.read.audio_source import AudioLayout, AudioSource, check_several, clip_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from elman.errors import DataError
-from elman.inputs.input import TargetColumn
+from elman.inputs.target_column import TargetColumn
 
 
 def frame_tags(

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from elman.errors import DataError
 from elman.inputs.input import Input, Reader
 from elman.inputs.live_fused import Moments
 from elman.padded import row_of
-from elman.read.dialect import is_nothing
+from elman.read.dialect import is_none, is_nothing
 from elman.read.examples import Examples
 from elman.read.files import RELATIVE, is_path
 from elman.read.rows import Rows
@@ -48,6 +49,23 @@ class MissingFiles:
             for name, count in self.absent.items()
             if count
         ]
+
+
+def is_missing(part: Reader, cell: Any, files: MissingFiles | None) -> bool:
+    """Return whether a cell is empty, or has the name of a file that does not exist.
+
+    Args:
+        part: the reader of the cell.
+        cell: the cell.
+        files: counts the files if they may be missing; None if they must exist.
+    """
+    if part.static or (part.kind in FILES and isinstance(cell, str)):
+        nothing = is_nothing(cell)
+    else:
+        nothing = is_none(cell) or (isinstance(cell, str | list | np.ndarray) and not len(cell))
+    if nothing or (isinstance(cell, str) and not cell.strip()):
+        return True
+    return files is not None and part.kind in FILES and is_path(cell) and files.add(part, cell)
 
 
 def check_files(rows: Rows, parts: Iterable[Reader]) -> None:

@@ -14,10 +14,12 @@ from typing import Any
 
 from elman.encode.recordings import read_like
 from elman.errors import DataError
-from elman.inputs.fused import Fused, FusedReader, Item
-from elman.inputs.input import Input, Reader, TargetColumn, TargetOf, pair
+from elman.inputs.fused import FusedReader, Item
+from elman.inputs.fused_trained import Fused
+from elman.inputs.input import Input, Reader
 from elman.inputs.recording import Recorded, RecordingReader
 from elman.inputs.settings import InputSettings
+from elman.inputs.target_column import TargetColumn, TargetOf, pair
 from elman.read.examples import Examples
 from elman.read.files import is_path
 from elman.read.recording_source import RecordingSource

@@ -24,17 +24,10 @@ from elman.encode.image_steps import (
     values_of,
 )
 from elman.errors import ArgumentError, DataError
-from elman.inputs.input import (
-    Input,
-    LiveElements,
-    Probabilities,
-    Reader,
-    TargetColumn,
-    TargetOf,
-    pair,
-)
+from elman.inputs.input import Input, LiveElements, Probabilities, Reader
 from elman.inputs.live import Step, check_no_time
 from elman.inputs.settings import InputSettings
+from elman.inputs.target_column import TargetColumn, TargetOf, pair
 from elman.manifest import SERIES, read_index, write_json
 from elman.read.examples import Examples
 from elman.read.file_source import FileLayout

@@ -13,9 +13,9 @@ Shape legend: T steps of an item, N items, D features, K classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,11 @@ from elman.arguments import list_of_argument
 from elman.errors import ArgumentError, DataError
 from elman.inputs.live import LiveInput, Step, check_no_time
 from elman.inputs.settings import InputSettings
+from elman.inputs.target_column import TargetColumn, TargetOf, pair
 from elman.read.columns import Table, column_of
 from elman.read.examples import Examples
 from elman.read.files import is_path
 from elman.read.frames import is_frame
-from elman.read.labels import columns_set
 from elman.read.rows import Rejects, Rows, Source
 
 if TYPE_CHECKING:
@@ -43,29 +43,6 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 Probabilities = tuple[str, Mapping[str, "Tensor"]]  # name of a baseline, (N, K) by part of the data
 Guesses = tuple[str, Mapping[str, list[NDArray[np.int64]]]]  # a class for each step of each item
-TargetOf = Callable[[object, str], object]  # the target of a cell, given the cell and its place
-
-
-class TargetColumn(NamedTuple):
-    """The column of the targets in the data.
-
-    Attributes:
-        name: name of the column; None for the usual one of the kind of input.
-        noun: the targets, for messages, such as labels.
-        each: whether every step of an item has a target.
-        several: whether an item can have any number of targets.
-        background: target of the steps outside all spans of a table of spans.
-    """
-
-    name: str | None
-    noun: str
-    each: bool = False
-    several: bool = False
-    background: str = "none"
-
-    def values(self, given: Any) -> Any:
-        """Return targets that are given as a list; a matrix of zeros and ones becomes lists."""
-        return given if self.each else columns_set(given, several=self.several)
 
 
 class Reader(ABC):
@@ -206,10 +183,7 @@ class Reader(ABC):
         return self.item(cell, place)
 
     def contents(
-        self,
-        items: Sequence[Any],
-        places: Sequence[str],
-        like: Input | Examples | None,
+        self, items: Sequence[Any], places: Sequence[str], like: Input | Examples | None
     ) -> list[Any]:
         """Return items with the content of their files, or a DataError in place of an item."""
         return list(items)
@@ -424,8 +398,3 @@ class Input(ABC):
     ) -> list[Guesses]:
         """Return the tags that simpler models predict, given a target for each element."""
         return []
-
-
-def pair(given: Any) -> tuple[Any, Any]:
-    """Return items and targets; the targets are None unless a pair is given."""
-    return given if isinstance(given, tuple) and len(given) == 2 else (given, None)

@@ -14,7 +14,7 @@ from elman.inputs.fused import FusedReader
 from elman.inputs.fused_rows import FusedRowsReader
 from elman.inputs.guess import STEPS, guess_columns
 from elman.inputs.image import ImageReader
-from elman.inputs.input import Reader, pair
+from elman.inputs.input import Reader
 from elman.inputs.nested import NestedReader
 from elman.inputs.recording import RecordingReader
 from elman.inputs.settings import (
@@ -23,6 +23,7 @@ from elman.inputs.settings import (
     InputSettings,
     RecordingSettings,
 )
+from elman.inputs.target_column import pair
 from elman.inputs.text import TextReader
 from elman.inputs.values import CategoryReader, NumberReader
 from elman.inputs.words import WordReader

@@ -21,18 +21,10 @@ from elman.encode.bags import Bag
 from elman.encode.encoder import Encoder
 from elman.encode.nest import Nest
 from elman.errors import ArgumentError, DataError
-from elman.inputs.input import (
-    Guesses,
-    Input,
-    LiveElements,
-    Probabilities,
-    Reader,
-    TargetColumn,
-    TargetOf,
-    pair,
-)
+from elman.inputs.input import Guesses, Input, LiveElements, Probabilities, Reader
 from elman.inputs.live import LiveInput
 from elman.inputs.settings import InputSettings
+from elman.inputs.target_column import TargetColumn, TargetOf, pair
 from elman.manifest import INPUTS, check_parts, start_manifest
 from elman.padded import Nested
 from elman.read.columns import Table

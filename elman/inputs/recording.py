@@ -21,18 +21,10 @@ from elman.encode.scale import NEVER
 from elman.encode.series import SeriesEmbed
 from elman.encode.statistics import Running, whole_statistics
 from elman.errors import ArgumentError, DataError, FolderError
-from elman.inputs.input import (
-    Array,
-    Guesses,
-    Input,
-    Probabilities,
-    Reader,
-    TargetColumn,
-    TargetOf,
-    pair,
-)
+from elman.inputs.input import Array, Guesses, Input, Probabilities, Reader
 from elman.inputs.live_recording import LiveRecording
 from elman.inputs.settings import InputSettings
+from elman.inputs.target_column import TargetColumn, TargetOf, pair
 from elman.manifest import FEATURES, SERIES, content_of, read_index, write_json
 from elman.read.arrays import map_array
 from elman.read.clock import write_moments

@@ -16,9 +16,10 @@ from elman.arguments import list_of_argument, text_of_argument
 from elman.encode.text import Vocabulary
 from elman.encode.turns import join_turns, split_turns
 from elman.errors import DataError
-from elman.inputs.input import Array, Input, TargetColumn, TargetOf, pair
+from elman.inputs.input import Array, Input
 from elman.inputs.live import LiveInput, Step, check_no_time
 from elman.inputs.settings import SourceSettings
+from elman.inputs.target_column import TargetColumn, TargetOf, pair
 from elman.inputs.text import Text, TextReader, build_vocabulary, notes_on_cut
 from elman.manifest import SOURCE_TOKENIZER
 from elman.read.columns import column_of

@@ -16,9 +16,10 @@ from elman.encode.embed import Embed
 from elman.encode.text import Tokens, Vocabulary, choose_tokens, rare_share
 from elman.encode.vectors import read_vectors
 from elman.errors import ArgumentError, DataError
-from elman.inputs.input import Array, Input, Probabilities, Reader, TargetColumn, pair
+from elman.inputs.input import Array, Input, Probabilities, Reader
 from elman.inputs.live import LiveInput, Step, check_no_time
 from elman.inputs.settings import InputSettings
+from elman.inputs.target_column import TargetColumn, pair
 from elman.manifest import FEATURES, TOKENIZER, content_of
 from elman.read.examples import Examples
 from elman.read.files import is_path, kind_of

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from elman.arguments import check_types, list_of_argument, text_of_argument
 from elman.encode.words import WordEmbed, WordIndex
 from elman.errors import ArgumentError
-from elman.inputs.input import Array, Guesses, Input, Reader, TargetColumn, pair
+from elman.inputs.input import Array, Guesses, Input, Reader
 from elman.inputs.settings import InputSettings
+from elman.inputs.target_column import TargetColumn, pair
 from elman.manifest import WORDS, content_of, read_json, write_json
 from elman.read.columns import Table, column_of
 from elman.read.examples import Examples

@@ -25,7 +25,8 @@ from elman.encode.labels import balanced_weights, label_numbers
 from elman.errors import ArgumentError, DataError
 from elman.heads.forest import trees_of
 from elman.heads.labels import LabelHead
-from elman.inputs.input import Input, Reader, TargetColumn
+from elman.inputs.input import Input, Reader
+from elman.inputs.target_column import TargetColumn
 from elman.model import Head, SequenceModel
 from elman.optional import absent
 from elman.padded import pad_arrays

@@ -20,7 +20,8 @@ from elman.arguments import check_names
 from elman.decode.events import events_of
 from elman.errors import DataError
 from elman.heads.tags import IGNORED, TagHead
-from elman.inputs.input import Array, Input, Reader, TargetColumn
+from elman.inputs.input import Array, Input, Reader
+from elman.inputs.target_column import TargetColumn
 from elman.model import Head, SequenceModel
 from elman.optional import absent
 from elman.read.examples import Examples

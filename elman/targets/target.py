@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from elman.encode.recordings import windows_of
-from elman.inputs.input import Array, Input, Reader, TargetColumn
+from elman.inputs.input import Array, Input, Reader
+from elman.inputs.target_column import TargetColumn
 from elman.model import Head, SequenceModel
 from elman.padded import Joint, Nested, Padded
 from elman.read.examples import Examples

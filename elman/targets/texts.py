@@ -21,7 +21,8 @@ from elman.decode.sample import Sampling
 from elman.encode.text import Vocabulary, stream_text
 from elman.errors import ArgumentError
 from elman.heads import TokenHead
-from elman.inputs.input import Input, Reader, TargetColumn
+from elman.inputs.input import Input, Reader
+from elman.inputs.target_column import TargetColumn
 from elman.inputs.text import build_vocabulary, notes_on_cut
 from elman.manifest import TOKENIZER
 from elman.model import Head

@@ -36,7 +36,8 @@ from elman.encode.text import Vocabulary
 from elman.errors import ArgumentError, DataError
 from elman.heads.ctc import NO_TOKEN, CTCHead
 from elman.heads.transducer import TransducerHead
-from elman.inputs.input import Array, Input, Reader, TargetColumn
+from elman.inputs.input import Array, Input, Reader
+from elman.inputs.target_column import TargetColumn
 from elman.inputs.text import build_vocabulary
 from elman.manifest import TOKENIZER
 from elman.model import Head, SequenceModel

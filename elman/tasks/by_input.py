@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from elman.encode.fuse import Fuse
-from elman.inputs.fused import Fused, Item
+from elman.inputs.fused import Item
+from elman.inputs.fused_trained import Fused
 from elman.inputs.input import Input
 from elman.inputs.nested import Groups
 from elman.padded import pad_arrays

@@ -201,7 +201,7 @@ def _numbers_of(
         steps: number of steps of a batch.
         name: name of the input, if there are several.
     """
-    from elman.inputs.fused import Fused
+    from elman.inputs.fused_trained import Fused
     from elman.inputs.nested import Groups
     from elman.padded import Delayed
 

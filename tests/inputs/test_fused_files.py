@@ -16,7 +16,7 @@ import elman
 from elman.cli import main
 from elman.encode import image_steps
 from elman.errors import ArgumentError, DataError
-from elman.inputs.fused import Fused
+from elman.inputs.fused_trained import Fused
 from elman.inputs.guess import guess_columns
 from elman.inputs.kinds import reader_of
 from elman.inputs.settings import InputSettings

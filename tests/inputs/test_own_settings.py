@@ -22,7 +22,7 @@ from elman.errors import ArgumentError, DataError, FolderError
 from elman.inputs.declared import KINDS as NAMES
 from elman.inputs.declared import declare, read_declared, write_settings
 from elman.inputs.descriptions import Description
-from elman.inputs.fused import Fused
+from elman.inputs.fused_trained import Fused
 from elman.inputs.kinds import READERS, check_kinds, reader_of
 from elman.inputs.settings import READS, InputSettings
 from elman.read.examples import Examples
