@@ -6,8 +6,12 @@ FOLDER contains transcripts.csv and the folders text, audio and video, with a ro
 (arXiv:1606.06259).  A step is an utterance, an item is a video, and the label of an utterance can
 depend on the whole video.  62 videos are for training, of which every eighth is used for
 validation, and 31 for the test.  The program trains a model of each input, of each pair and of all
-three, and a logistic regression on the same features of single utterances.  It writes
+three, and a logistic regression on the same features of single utterances.  A last model also reads
+the words of each utterance, which the features do not: its items are groups of rows.  It writes
 benchmarks/results/mosi.json.
+
+The text features were learned from the labels of the training videos, so a model of them is right
+on 97 % of the validation videos and on 76 % of the test videos: no setting can be chosen on them.
 
 Published test accuracy (Poria et al. 2017, "Context-Dependent Sentiment Analysis in User-Generated
 Videos", ACL): text 78.1, audio 60.3, video 55.8, text and audio 80.2, text and video 79.3, audio
@@ -20,6 +24,7 @@ import argparse
 import csv
 import json
 import statistics
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -70,7 +75,10 @@ def videos(folder: Path, part: str) -> Columns:
         name, _, number = transcripts[place[tuple(np.float32(features))]][0].rpartition("_")
         found.setdefault(name, []).append((int(number), row))
     order = [[row for _, row in sorted(some)] for _, some in sorted(found.items())]
+    said = {tuple(np.float32(row[1:])): transcripts[int(row[0])][1] for row in named}
+    features = np.float32(numbers["text"][:, :-1])
     columns: Columns = {name: [numbers[name][rows, :-1] for rows in order] for name in INPUTS}
+    columns["words"] = [[said[tuple(features[row])].lower() for row in rows] for rows in order]
     columns["tags"] = [
         ["positive" if one else "negative" for one in numbers["text"][rows, -1]] for rows in order
     ]
@@ -92,6 +100,30 @@ def accuracy(names: tuple[str, ...], parts: dict[str, Columns], settings: Settin
     if len(names) == 1:
         settings = {k: v for k, v in settings.items() if k not in FUSION}
     model = elman.Tagger(**settings, inputs=inputs).fit(train, validation=validation, show=True)
+    return model.evaluate(some)["accuracy"], model.evaluate(validation)["accuracy"]
+
+
+def with_words(parts: dict[str, Columns], settings: Settings) -> Any:
+    """Return the test and the validation accuracy of a model of all features and the words."""
+    inputs = {**dict.fromkeys(INPUTS, "recordings"), "words": "text"}
+
+    def rows(part: Columns, kept: Sequence[int]) -> Columns:
+        found: Columns = {name: [] for name in ("video", *inputs, "tags")}
+        for n in kept:
+            found["video"] += [f"video {n}"] * len(part["tags"][n])
+            found["tags"] += part["tags"][n]
+            found["words"] += part["words"][n]
+            for name in INPUTS:
+                found[name] += list(part[name][n][:, None])  # a sequence of one step
+        return found
+
+    whole, test = parts["train"], parts["test"]
+    held = range(0, len(whole["tags"]), HELD_OUT)
+    rest = [n for n in range(len(whole["tags"])) if n not in held]
+    validation = rows(whole, held)
+    model = elman.Tagger(**{**settings, "fusion": "late"}, inputs=inputs, group="video")
+    model.fit(rows(whole, rest), validation=validation, show=True)
+    some = rows(test, range(len(test["tags"])))
     return model.evaluate(some)["accuracy"], model.evaluate(validation)["accuracy"]
 
 
@@ -132,6 +164,14 @@ def main() -> None:
             "published": PUBLISHED[title],
         }
         print(title, json.dumps(found[title]), flush=True)
+    if not given.only or "words" in given.only:
+        pairs = [with_words(parts, settings_of("mosi", given.set, seed)) for seed in given.seeds]
+        test, validation = zip(*pairs, strict=True)
+        found["text, audio, video and words"] = {
+            "accuracy": statistics.median(test),
+            "of each": test,
+            "validation": validation,
+        }
     tags = [tag for some in parts["test"]["tags"] for tag in some]
     facts = {
         "settings": settings_of("mosi", given.set, given.seeds[0]),
