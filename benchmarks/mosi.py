@@ -108,9 +108,9 @@ def with_words(parts: dict[str, Columns], settings: Settings) -> Any:
     inputs = {**dict.fromkeys(INPUTS, "recordings"), "words": "text"}
 
     def rows(part: Columns, kept: Sequence[int]) -> Columns:
-        found: Columns = {name: [] for name in ("video", *inputs, "tags")}
+        found: Columns = {name: [] for name in ("film", *inputs, "tags")}
         for n in kept:
-            found["video"] += [f"video {n}"] * len(part["tags"][n])
+            found["film"] += [f"film {n}"] * len(part["tags"][n])
             found["tags"] += part["tags"][n]
             found["words"] += part["words"][n]
             for name in INPUTS:
@@ -121,7 +121,7 @@ def with_words(parts: dict[str, Columns], settings: Settings) -> Any:
     held = range(0, len(whole["tags"]), HELD_OUT)
     rest = [n for n in range(len(whole["tags"])) if n not in held]
     validation = rows(whole, held)
-    model = elman.Tagger(**{**settings, "fusion": "late"}, inputs=inputs, group="video")
+    model = elman.Tagger(**{**settings, "fusion": "late"}, inputs=inputs, group="film")
     model.fit(rows(whole, rest), validation=validation, show=True)
     some = rows(test, range(len(test["tags"])))
     return model.evaluate(some)["accuracy"], model.evaluate(validation)["accuracy"]

@@ -68,12 +68,12 @@ class NestedReader(Reader):
         inner: the reader of a row.
     """
 
-    kind, noun, unit, row_is = "groups", "groups", "rows", "a step"
+    kind, noun, unit, row_is, least = "groups", "groups", "rows", "a step", 500
 
     def __init__(self, settings: InputSettings, inner: Reader) -> None:
         super().__init__(settings)
         assert settings.group is not None
-        self.inner, self.group, self.least = inner, settings.group, 0  # type: ignore[misc]
+        self.inner, self.group = inner, settings.group
         self.columns = inner.columns
         self.named_by = (*inner.named_by, "group")  # type: ignore[misc]
 
