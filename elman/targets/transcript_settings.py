@@ -65,7 +65,7 @@ class TranscriberSettings(InputSettings):
     """Transducer: number of previous tokens that are read; None for all, by a recurrence."""
     ctc_weight: float | None = None
     """Transducer: weight of a CTC loss that is added in training, which helps it to begin; None for
-    0.3."""
+    0.7."""
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:

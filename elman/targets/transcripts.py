@@ -53,6 +53,7 @@ from elman.targets.transcript_scores import Judged
 from elman.targets.transcript_settings import TranscriberSettings
 from elman.train.evaluate import evaluate
 
+CTC_WEIGHT = 0.7  # default, chosen on the validation clips of AN4
 PAUSE = 0.6  # seconds between two characters that belong to different words
 BASELINE = "the most frequent transcript"
 Search = CtcSearch | TransducerSearch
@@ -190,7 +191,7 @@ class Transcripts(Target[SequenceModel]):
             predictor_size=s.predictor_size,
             joint_size=s.joint_size,
             context=s.context,
-            ctc_weight=0.3 if s.ctc_weight is None else s.ctc_weight,
+            ctc_weight=CTC_WEIGHT if s.ctc_weight is None else s.ctc_weight,
             dropout=s.dropout,
         )
 
