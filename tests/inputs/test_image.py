@@ -18,9 +18,11 @@ from elman.encode.image_augment import ImageAugment
 from elman.encode.image_layer import ImageLayer
 from elman.encode.image_steps import ImageIndex, ImageSteps, Pixels
 from elman.errors import ArgumentError, DataError
+from elman.inputs.image import ImageReader, Images
 from elman.padded import Padded
 from elman.read.images import open_pixels, read_pixels
 from elman.targets import target
+from elman.targets.label_settings import LabelSettings
 
 SETTINGS = {"hidden_size": 16, "learning_rate": 0.01, "device": "cpu", "examples": 300, "epochs": 6}
 
@@ -79,6 +81,16 @@ def test_convolutions_read_patches_as_parts_of_the_whole_image():
     wanted = layer.layer(found[:, :, 2:4, :2].flatten(1))
     assert layer(x).data.shape == (2, 6, 7)
     assert torch.allclose(layer(x).data[:, 2], wanted, atol=1e-6)
+
+
+def test_convolutions_are_used_by_default_where_they_fit():
+    found = {}
+    for scan, patch, size in [("rows", 8, 16), ("patches", 8, 16), ("patches", 6, 16)]:
+        settings = LabelSettings(scan=scan, patch_size=patch)
+        images = Images(ImageReader(settings), ImageIndex(size, size, 1, scan, patch=patch))
+        layer, _ = images.layer(settings)
+        found[scan, patch] = len(layer.convolve), images.states(16)
+    assert found == {("rows", 8): (2, 4), ("patches", 8): (2, 16), ("patches", 6): (0, 16)}
 
 
 @pytest.fixture(scope="module")
