@@ -24,6 +24,7 @@ import argparse
 import importlib
 import json
 import re
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -342,7 +343,10 @@ def main() -> None:
         "seeds": given.seeds,
         "threads": torch.get_num_threads(),
         "scores": summary(runs),
-        "baselines": runs[0]["baselines"],
+        "baselines": {
+            name: statistics.median(one["baselines"][name] for one in runs)
+            for name in runs[0]["baselines"]
+        },
         "parameters": runs[0]["parameters"],
         "cells": runs,
     }

@@ -5,10 +5,11 @@
     with convolutions:    v = W flat(relu(C_2 * relu(C_1 * z))) + b
 
 C_1 and C_2 are convolutions of 3 x 3 pixels with stride 2, so four rows or columns become one step.
-In a series, they read each image by itself, and the steps stay.
+In a series, they read each image by itself, and the steps stay.  Patches are joined to the image
+before the convolutions, whose result is cut into as many patches; every patch has the same weights.
 
-Shape legend: B rows of the batch, T steps, F numbers of a step, D features of a vector, K channels
-of a convolution.
+Shape legend: B rows of the batch, T steps, F numbers of a step, D features of a vector, C colours,
+K channels of a convolution, P side of a patch.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class ImageLayer(nn.Module):
         input_dropout: probability of dropping a feature of the vectors, at all steps of a row.
 
     Raises:
-        ArgumentError: there are convolutions, but a step is a patch or a pixel.
+        ArgumentError: there are convolutions, but a step is a pixel or a patch whose side is not
+            a multiple of 4.
 
     Example:
         >>> import torch
@@ -61,11 +63,19 @@ class ImageLayer(nn.Module):
         input_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        if channels and not index.series and index.scan not in ("rows", "columns"):
-            raise ArgumentError(
-                f"convolution reads rows or columns, got scan={index.scan}; set convolution=0"
-            )
+        if channels and not index.series:
+            if index.scan == "pixels":
+                raise ArgumentError(
+                    "convolution reads rows, columns or patches, got scan=pixels; set convolution=0"
+                )
+            if index.scan == "patches" and index.patch % 4:
+                raise ArgumentError(
+                    f"convolution needs a patch_size of 4, 8 or another multiple of 4, got "
+                    f"{index.patch}; change it or set convolution=0"
+                )
         self.colours, self.series, self.height = index.channels, index.series, index.height
+        self.patch = index.patch if index.scan == "patches" and not index.series else 0
+        self.grid = -(-index.height // index.patch), -(-index.width // index.patch)
         mean = torch.tensor(index.mean or [0.0] * index.channels, dtype=torch.float32)
         deviation = torch.tensor(index.deviation or [1.0] * index.channels, dtype=torch.float32)
         self.register_buffer("mean", mean, persistent=False)
@@ -77,6 +87,7 @@ class ImageLayer(nn.Module):
                 nn.Conv2d(one, channels, 3, stride=2, padding=1) for one in (self.colours, channels)
             ]
             sides = [index.height, index.width] if index.series else [width // self.colours]
+            sides = [self.patch, self.patch] if self.patch else sides
             width = channels
             for side in sides:
                 width *= halved(halved(side))
@@ -95,6 +106,8 @@ class ImageLayer(nn.Module):
             for convolution in self.convolve:
                 v = convolution(v).relu()
             v = v.reshape(rows, steps, -1)
+        elif self.convolve and self.patch:
+            v = self._patches(v)
         elif self.convolve:
             v = v.permute(0, 3, 1, 2)
             for convolution in self.convolve:
@@ -108,6 +121,16 @@ class ImageLayer(nn.Module):
         if self.training:
             v = locked_dropout(v, self.input_dropout, time_dim=1, generator=generator)
         return Padded(v, lengths, x.extra)
+
+    def _patches(self, z: Tensor) -> Tensor:
+        """Return what the convolutions find (B, T, K (P / 4)^2) in patches (B, T, P^2, C)."""
+        (high, wide), p = self.grid, self.patch
+        v = z.view(len(z), high, wide, p, p, self.colours).permute(0, 5, 1, 3, 2, 4)
+        v = v.reshape(len(z), self.colours, high * p, wide * p)
+        for convolution in self.convolve:
+            v = convolution(v).relu()
+        v = v.view(len(z), -1, high, p // 4, wide, p // 4).permute(0, 2, 4, 1, 3, 5)
+        return v.reshape(len(z), high * wide, -1)
 
 
 def halved(length: Any) -> Any:

@@ -234,7 +234,8 @@ class Images(Input):
         if settings.convolution is not None:
             return settings.convolution
         index = self.index
-        fits = index.series or index.scan in ("rows", "columns")
+        whole = index.scan == "patches" and index.patch % 4 == 0
+        fits = index.series or whole or index.scan in ("rows", "columns")
         large = min(index.height, index.width or index.height) >= CONVOLVED
         return CONVOLVED if fits and large else 0
 
@@ -250,7 +251,8 @@ class Images(Input):
 
     def states(self, count: int) -> int:
         """Return the number of vectors that the layer makes of `count` steps."""
-        joined = self.convolution(self.reader.settings) and not self.index.series
+        joins = self.index.scan != "patches" and not self.index.series
+        joined = joins and self.convolution(self.reader.settings)
         return halved(halved(count)) if joined else count
 
     def steps(self, item: Picture | Pixels) -> NDArray[np.int64]:

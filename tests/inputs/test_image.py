@@ -8,16 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import elman
 from elman.cli import main
 from elman.encode import image_steps
 from elman.encode.image_augment import ImageAugment
+from elman.encode.image_layer import ImageLayer
 from elman.encode.image_steps import ImageIndex, ImageSteps, Pixels
 from elman.errors import ArgumentError, DataError
+from elman.inputs.image import ImageReader, Images
+from elman.padded import Padded
 from elman.read.images import open_pixels, read_pixels
 from elman.targets import target
+from elman.targets.label_settings import LabelSettings
 
 SETTINGS = {"hidden_size": 16, "learning_rate": 0.01, "device": "cpu", "examples": 300, "epochs": 6}
 
@@ -50,6 +55,7 @@ def write_folder(folder: Path, images: list[np.ndarray], labels: list[str]) -> P
         {"scan": "columns"},
         {"scan": "columns", "image_width": 9, "convolution": 8},
         {"scan": "patches", "patch_size": 5},
+        {"scan": "patches", "patch_size": 4, "convolution": 4},
         {"scan": "pixels", "image_height": 6},
         {"image_height": 16, "mirror": True},  # with convolutions
     ],
@@ -60,6 +66,31 @@ def test_a_classifier_learns_from_images(options):
     images, labels = bars(60, 1)
     assert model.evaluate(images, labels)["accuracy"] > 0.9
     assert "random forest on pixels" in str(model.metrics)
+
+
+def test_convolutions_read_patches_as_parts_of_the_whole_image():
+    index = ImageIndex(18, 13, 3, "patches", patch=8)
+    layer = ImageLayer(index, channels=5, size=7)
+    image = np.random.default_rng(0).random((2, 18, 13, 3), dtype=np.float32)
+    x = Padded.full(torch.from_numpy(np.stack([index.steps(one[None]) for one in image])))
+    whole = np.pad(image, ((0, 0), (0, 6), (0, 3), (0, 0))).transpose(0, 3, 1, 2)
+    found = torch.from_numpy(whole)
+    for convolution in layer.convolve:
+        found = convolution(found).relu()
+    # The third patch is the first one of the second row; four pixels become one.
+    wanted = layer.layer(found[:, :, 2:4, :2].flatten(1))
+    assert layer(x).data.shape == (2, 6, 7)
+    assert torch.allclose(layer(x).data[:, 2], wanted, atol=1e-6)
+
+
+def test_convolutions_are_used_by_default_where_they_fit():
+    found = {}
+    for scan, patch, size in [("rows", 8, 16), ("patches", 8, 16), ("patches", 6, 16)]:
+        settings = LabelSettings(scan=scan, patch_size=patch)
+        images = Images(ImageReader(settings), ImageIndex(size, size, 1, scan, patch=patch))
+        layer, _ = images.layer(settings)
+        found[scan, patch] = len(layer.convolve), images.states(16)
+    assert found == {("rows", 8): (2, 4), ("patches", 8): (2, 16), ("patches", 6): (0, 16)}
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +239,8 @@ def test_a_bad_image_is_skipped_by_name_or_stops(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"scan": "patches", "convolution": 4}, "convolution reads rows or columns"),
+        ({"scan": "pixels", "convolution": 4}, "convolution reads rows, columns or patches"),
+        ({"scan": "patches", "patch_size": 6, "convolution": 4}, "multiple of 4, got 6"),
         ({"distort": 0.6}, r"distort must be in \[0, 0.5\)"),
         ({"brightness": 1.0}, r"brightness must be in \[0, 1\)"),
         ({"image_height": 0}, "image_height must be at least 1"),
