@@ -68,8 +68,19 @@ class Padded(NamedTuple):
         return Padded(self.data.to(device), self.lengths.to(device), extra, others)
 
 
+class Composite(ABC):
+    """The arrays of one item that a batch holds in several tensors."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def part(self, begin: int, end: int) -> Composite:
+        """Return some of the steps."""
+
+
 @dataclass(frozen=True)
-class Joint:
+class Joint(Composite):
     """The arrays of several inputs of one item; the first determines the steps.
 
     Attributes:
@@ -89,7 +100,7 @@ class Joint:
 
 
 @dataclass(frozen=True)
-class Nested:
+class Nested(Composite):
     """The arrays of an item whose steps are sequences, such as the sentences of a document.
 
     Attributes:

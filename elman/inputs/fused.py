@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from elman.errors import ArgumentError, DataError
 from elman.inputs.fused_files import (
@@ -29,9 +29,6 @@ from elman.read.examples import Examples
 from elman.read.files import is_path
 from elman.read.frames import is_frame
 from elman.read.rows import Rejects, Rows, Source
-
-if TYPE_CHECKING:
-    pass
 
 
 class Item(tuple[Any, ...]):
@@ -67,7 +64,6 @@ class FusedReader(Reader):
         rows = self._open(given, target, labelled=labelled, lenient=lenient)
         if self.settings.missing_files and (labelled or rows.files):
             check_files(rows, self.parts.values())
-        self.missing_files.clear()
         return rows
 
     def _open(self, given: Any, target: TargetColumn, *, labelled: bool, lenient: bool) -> Rows:
@@ -111,7 +107,8 @@ class FusedReader(Reader):
         return found
 
     def refer(self, folder: Path) -> None:
-        """Set the folder to which relative paths in cells refer."""
+        """Set the folder to which relative paths refer, and forget which files were missing."""
+        self.missing_files.clear()
         for part in self.parts.values():
             part.folder = folder
 

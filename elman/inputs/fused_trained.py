@@ -99,7 +99,7 @@ class Fused(Input):
                 readers.append(reader)
                 units.append(reader.size)
         dropped = DROPPED if settings.drop_inputs is None else settings.drop_inputs
-        whole = not settings.each_step
+        whole = not settings.each_step or settings.group is not None  # a step is a whole row
         fuse = Fuse(encoders, sizes, readers, units, dropped=dropped, main_dropped=whole)
         return fuse, fuse.size
 

@@ -234,4 +234,4 @@ def reader_of(
         in_rows = any(isinstance(part, RecordingReader) and part.in_rows for part in parts.values())
         named = {str(column): part for column, part in parts.items()}
         whole = (FusedRowsReader if in_rows else FusedReader)(settings, named)
-    return whole if settings.group is None else NestedReader(settings, whole)
+    return whole if settings.group is None else NestedReader(whole)

@@ -11,7 +11,7 @@ from elman.errors import ArgumentError
 
 if TYPE_CHECKING:
     from elman.encode.bags import Bag
-    from elman.padded import Joint, Nested
+    from elman.padded import Composite
     from elman.state import State
 
 Array = NDArray[Any]
@@ -26,7 +26,7 @@ class Step(NamedTuple):
         fresh: whether the state of the recurrence begins at zero before these steps.
     """
 
-    array: Array | Joint | Nested
+    array: Array | Composite
     bag: Bag | None = None
     fresh: bool = False
 

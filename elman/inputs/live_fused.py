@@ -17,9 +17,9 @@ from torch import Tensor
 
 from elman.encode.bags import Bag
 from elman.encode.fuse import at_moments
-from elman.errors import ArgumentError, DataError
+from elman.errors import ArgumentError, DataError, ElmanError
 from elman.inputs.live import Array, LiveInput, Step
-from elman.padded import Delayed, Joint, Nested, row_of
+from elman.padded import Composite, Delayed, Joint, row_of
 from elman.state import MOST, State, hash_of
 
 WAITING = 1 << 20  # steps that an input can be ahead of another one
@@ -81,9 +81,8 @@ class Arriving:
             return
         if step.bag is not None:
             self.bag = step.bag._replace(numbers=step.bag.numbers + self.offset)
-        new = np.asarray(row_of(step.array))  # type: ignore[arg-type]
-        self._kept = new if self._kept is None else np.concatenate([self._kept, new])
-        self.count += len(new)
+        self._kept = _extended(self._kept, step)
+        self.count += len(step.array)
 
     def has(self, moment: int) -> bool:
         """Return whether the step at the moment of a step of the main input is known."""
@@ -106,21 +105,19 @@ class Arriving:
     def state(self) -> State:
         """Return a copy of the state."""
         counts = torch.tensor([self.count, self.ended])
-        kept = [] if self._kept is None else [self._kept]
-        return self.live.state, counts, _packed(kept), _packed_bag(self.bag)
+        return self.live.state, counts, _packed(self._kept), _packed_bag(self.bag)
 
     def restore(self, state: State) -> None:
         """Continue from a state of the right shapes; raise a DataError for impossible values."""
         live, counts, packed, bag = state
         assert isinstance(counts, Tensor)
         count, ended = counts.tolist()
-        kept = _unpacked(packed)
-        self.bag = _unpacked_bag(bag)
-        if not (0 <= count < MOST and ended in (0, 1) and sum(map(len, kept)) <= count):
+        kept, features = _unpacked(packed), _unpacked_bag(bag)
+        long = 0 if kept is None else len(kept)
+        if not (0 <= count < MOST and ended in (0, 1) and long <= count):
             raise DataError("the state of the inputs is damaged: it has impossible values")
         self.live.restore(live)
-        self.count, self.ended = count, bool(ended)
-        self._kept = kept[0] if kept else None
+        self.count, self.ended, self.bag, self._kept = count, bool(ended), features, kept
 
 
 class LiveFused(LiveInput):
@@ -152,7 +149,7 @@ class LiveFused(LiveInput):
             if isinstance(one, Arriving)
         }
         self._main, self._steps = names[0], 0
-        self._waiting: list[NDArray[Any]] = []  # steps of the main input that wait for others
+        self._waiting: NDArray[Any] | None = None  # steps of the main input that wait for others
         self._main_bag: Bag | None = None  # of the main input, if others arrive
 
     @property
@@ -182,7 +179,7 @@ class LiveFused(LiveInput):
         assert isinstance(steps, Tensor)
         if not 0 <= int(steps) < MOST:
             raise DataError(f"the state of the inputs is damaged: it has {int(steps)} steps")
-        arrays, main_bag = _unpacked(waiting), _unpacked_bag(bag)
+        array, main_bag = _unpacked(waiting), _unpacked_bag(bag)
         self._first.restore(first)
         for one, stored in zip(self._arriving.values(), others, strict=True):
             one.restore(stored)
@@ -191,7 +188,7 @@ class LiveFused(LiveInput):
                 0 <= n < self._features for n in found.numbers.tolist()
             ):
                 raise DataError("the state of the inputs is damaged: it has unknown features")
-        self._steps, self._waiting, self._main_bag = int(steps), arrays, main_bag
+        self._steps, self._waiting, self._main_bag = int(steps), array, main_bag
 
     def push(self, element: Any, at: Any = None) -> tuple[Step | None, Step | None]:
         """Read the next element of the main input, or of the inputs that a dict names."""
@@ -202,16 +199,21 @@ class LiveFused(LiveInput):
             wanted = ", ".join((self._main, *self._arriving))
             got = ", ".join(map(str, element)) if isinstance(element, Mapping) else repr(element)
             raise ArgumentError(f"push needs a dict of some of the inputs {wanted}, got {got:.80}")
-        for name, value in element.items():
-            if name == self._main:
-                self._wait(self._first.push(value, at)[0])
-            else:
-                other = self._arriving[name]
-                other.add(other.live.push(value, at)[0])
+        before = self.state if len(element) > 1 else None
+        try:
+            for name, value in element.items():
+                if name == self._main:
+                    self._wait(self._first.push(value, at)[0])
+                else:
+                    other = self._arriving[name]
+                    other.add(other.live.push(value, at)[0])
+        except ElmanError:
+            if before is not None:  # the elements before the bad one were not read, either
+                self.restore(before)
+            raise
         self._check_waiting()
-        complete = self._joined(self._ready(hold=self._wide))
-        draft = self._ready(hold=False, take=False) if self._wide else None
-        return complete, self._joined(draft, final=False)
+        complete, draft = self._ready()
+        return self._joined(complete), self._joined(draft, final=False)
 
     def finish(self) -> Step | None:
         """Return the steps that are complete because no element follows."""
@@ -221,21 +223,16 @@ class LiveFused(LiveInput):
             other.add(other.live.finish())
             other.ended = True
         self._wait(self._first.finish())
-        return self._joined(self._ready(hold=False))
-
-    @property
-    def _wide(self) -> bool:
-        """Whether features of an arriving input change the scores of steps that were complete."""
-        return any(one.bag is not None for one in self._arriving.values())
+        return self._joined(self._ready()[0])
 
     def _wait(self, step: Step | None) -> None:
         if step is not None and len(step.array):
-            self._waiting.append(np.asarray(row_of(step.array)))  # type: ignore[arg-type]
+            self._waiting = _extended(self._waiting, step)
             self._main_bag = step.bag
 
     def _check_waiting(self) -> None:
         """Raise an ArgumentError if an input is too far ahead of another one."""
-        there = [float(sum(map(len, self._waiting)))]
+        there = [0.0 if self._waiting is None else float(len(self._waiting))]
         there += [one.count - self._steps * one.ratio for one in self._arriving.values()]
         for name, ahead in zip((self._main, *self._arriving), there, strict=True):
             if ahead > WAITING:
@@ -243,34 +240,34 @@ class LiveFused(LiveInput):
                     f"{name} is {int(ahead):,} steps ahead of the other inputs; push them, too"
                 )
 
-    def _ready(self, *, hold: bool, take: bool = True) -> Step | None:
+    def _ready(self) -> tuple[Step | None, Step | None]:
         """Return the steps of the main input for which the other inputs have arrived.
 
-        Args:
-            hold: whether to keep the last of them, whose scores can still change.
-            take: whether the steps no longer wait afterwards.
+        If later features of an arriving input change the scores, the last step is a draft, which
+        waits.
         """
-        if not self._waiting:
-            return None
-        whole = np.concatenate(self._waiting)
-        others = self._arriving.values()
+        whole, others = self._waiting, self._arriving.values()
+        if whole is None:
+            return None, None
         count = bisect_left(  # the first step that must wait
             range(len(whole)),
             True,
             key=lambda n: not all(one.has(self._steps + n) for one in others),
         )
-        count -= hold and count > 0
-        if take:
-            self._waiting = [whole[count:]] if count < len(whole) else []
-        if count == 0:
-            return None
-        return Step(whole[:count], _sum([self._main_bag, *(one.bag for one in others)]))
+        changes = any(one.bag is not None and not one.ended for one in others)
+        last = count - (count > 0 and changes)
+        self._waiting = whole[last:]
+        bag = _sum([self._main_bag, *(one.bag for one in others)])
+        complete, draft = (
+            Step(some, bag) if len(some) else None for some in (whole[:last], whole[last:count])
+        )
+        return complete, draft
 
     def _joined(self, step: Step | None, *, final: bool = True) -> Step | None:
         """Return steps of the main input with the other inputs; `final` if they cannot change."""
         if step is None:
             return None
-        assert not isinstance(step.array, Joint | Nested)
+        assert not isinstance(step.array, Composite)
         begin, end = self._steps, self._steps + len(step.array)
         others = tuple(
             one.at(begin, end)
@@ -287,6 +284,12 @@ class LiveFused(LiveInput):
         return step._replace(array=Joint(step.array, others), bag=_sum([step.bag, self._bag]))
 
 
+def _extended(before: NDArray[Any] | None, step: Step) -> NDArray[Any]:
+    """Return an array with the numbers of further steps after it."""
+    new = np.asarray(row_of(step.array))  # type: ignore[arg-type]
+    return new if before is None else np.concatenate([before, new])
+
+
 def _sum(bags: Sequence[Bag | None]) -> Bag | None:
     """Return bags of one row as one bag; None if there are none."""
     found = [one for one in bags if one is not None]
@@ -298,45 +301,42 @@ def _sum(bags: Sequence[Bag | None]) -> Bag | None:
 
 def _packed_bag(bag: Bag | None) -> State:
     """Return a bag of one row as tensors that are empty if there is none."""
-    found = [] if bag is None else [bag]
-    numbers = _packed([one.numbers.numpy() for one in found])
-    return numbers, _packed([one.values.numpy() for one in found])
+    numbers, values = (None, None) if bag is None else (bag.numbers.numpy(), bag.values.numpy())
+    return _packed(numbers), _packed(values)
 
 
 def _unpacked_bag(packed: State) -> Bag | None:
     """Return the bag that `_packed_bag` stored; raise a DataError if its sizes do not fit."""
     numbers, values = (_unpacked(part) for part in packed)
-    if [len(one) for one in numbers] != [len(one) for one in values] or len(numbers) > 1:
+    if numbers is None or values is None or len(numbers) != len(values):
+        if numbers is None and values is None:
+            return None
         raise DataError("the state of the inputs is damaged: its features do not fit")
-    if not numbers:
-        return None
     start = torch.zeros(1, dtype=torch.int64)
-    return Bag(torch.from_numpy(numbers[0]).long(), torch.from_numpy(values[0]).float(), start)
+    return Bag(torch.from_numpy(numbers).long(), torch.from_numpy(values).float(), start)
 
 
-def _packed(arrays: Sequence[Any]) -> tuple[Tensor, ...]:
-    """Return arrays (n, ...) as tensors that are empty if there are none.
+def _packed(array: NDArray[Any] | None) -> tuple[Tensor, ...]:
+    """Return an array (n, ...) as its sizes and its numbers, as float32 or int64; empty for None.
 
-    They are the lengths, the sizes of a step, and the numbers, as float32 or int64.
+    Leaves of a state whose first size is 0 can become longer, so the numbers are flat.
     """
-    rows = [row_of(one) for one in arrays]
-    sizes = torch.tensor(rows[0].shape[1:] if rows else [], dtype=torch.int64)
-    flat = [row.flatten() for row in rows]
-    floats = torch.cat([torch.zeros(0), *(one for one in flat if one.is_floating_point())])
-    whole = [one for one in flat if not one.is_floating_point()]
-    integers = torch.cat([torch.zeros(0, dtype=torch.int64), *whole])
-    return torch.tensor([len(row) for row in rows], dtype=torch.int64), sizes, floats, integers
+    row = torch.zeros(0) if array is None else row_of(array)
+    sizes = torch.tensor([] if array is None else row.shape, dtype=torch.int64)
+    both = torch.zeros(0), torch.zeros(0, dtype=torch.int64)
+    floats, integers = (row.flatten() if row.dtype == one.dtype else one for one in both)
+    return sizes, floats, integers
 
 
-def _unpacked(packed: State) -> list[NDArray[Any]]:
-    """Return the arrays that `_packed` stored; raise a DataError if their sizes do not fit."""
-    lengths, sizes, floats, integers = (one for one in packed if isinstance(one, Tensor))
-    flat, width = (floats if len(floats) else integers), math.prod(sizes.tolist())
-    counts = [length * width for length in lengths.tolist()]
-    both = len(floats) and len(integers)
-    if min([*counts, *sizes.tolist()], default=0) < 0 or sum(counts) != len(flat) or both:
+def _unpacked(packed: State) -> NDArray[Any] | None:
+    """Return the array that `_packed` stored; raise a DataError if its sizes do not fit."""
+    sizes, floats, integers = (one for one in packed if isinstance(one, Tensor))
+    if not len(sizes):
+        return None
+    flat, shape = floats if len(floats) else integers, sizes.tolist()
+    if min(shape) < 0 or math.prod(shape) != len(flat) or (len(floats) and len(integers)):
         raise DataError("the state of the inputs is damaged: its sizes do not fit")
     if not floats.isfinite().all():
         raise DataError("the state of the inputs is damaged: it has numbers that are not finite")
-    parts = flat.split(counts) if counts else ()
-    return [part.reshape(-1, *sizes.tolist()).numpy().copy() for part in parts]
+    found: NDArray[Any] = flat.reshape(shape).numpy().copy()
+    return found

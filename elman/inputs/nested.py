@@ -8,7 +8,7 @@ A conversation is all rows with the same value in the column `group`, in their o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,16 +64,15 @@ class NestedReader(Reader):
     """The reader of groups of rows.
 
     Args:
-        settings: settings of the inputs; `group` is a column.
-        inner: the reader of a row.
+        inner: the reader of a row; its setting `group` is a column.
     """
 
     kind, noun, unit, row_is, least = "groups", "groups", "rows", "a step", 500
 
-    def __init__(self, settings: InputSettings, inner: Reader) -> None:
-        super().__init__(settings)
-        assert settings.group is not None
-        self.inner, self.group = inner, settings.group
+    def __init__(self, inner: Reader) -> None:
+        super().__init__(inner.settings)
+        assert inner.settings.group is not None
+        self.inner, self.group = inner, inner.settings.group
         self.columns = inner.columns
         self.named_by = (*inner.named_by, "group")  # type: ignore[misc]
 
@@ -334,37 +333,37 @@ class Groups(Input):
         self, train: Examples, targets: Tensor, others: Mapping[str, Examples], classes: int
     ) -> list[Probabilities]:
         """Return the mean probabilities of simpler models over the rows of each group."""
-        counts = [len(item) for item in train.items]
-        of_rows = targets.repeat_interleave(Tensor(counts).long(), 0)
-        parts = {name: in_rows(part) for name, part in others.items()}
-        found: list[Probabilities] = []
-        for title, p in self.inner.label_baselines(in_rows(train), of_rows, parts, classes):
-            whole = {
-                name: [rows.mean(0) for rows in p[name].split([len(one) for one in part.items])]
-                for name, part in others.items()
-            }
-            means = {name: torch.stack(rows) for name, rows in whole.items()}
-            found.append((f"{title}, mean of rows", means))
-        return found
+        counts = torch.tensor([len(item) for item in train.items])
+        of_rows = targets.repeat_interleave(counts, 0)
+        return [
+            (
+                f"{title}, mean of rows",
+                {name: torch.stack([rows.mean(0) for rows in some]) for name, some in p.items()},
+            )
+            for title, p in self._of_rows(train, of_rows, others, classes)
+        ]
 
     def tag_baselines(
         self, train: Examples, targets: list[NDArray[np.int64]], others: Mapping[str, Examples]
     ) -> list[Guesses]:
         """Return the tags of simpler models that read each row alone."""
         wanted = torch.from_numpy(np.concatenate(targets))
+        return [
+            (
+                f"{title}, each row alone",
+                {name: [rows.argmax(1).numpy() for rows in some] for name, some in p.items()},
+            )
+            for title, p in self._of_rows(train, wanted, others, int(wanted.max()) + 1)
+        ]
+
+    def _of_rows(
+        self, train: Examples, targets: Tensor, others: Mapping[str, Examples], classes: int
+    ) -> Iterator[tuple[str, dict[str, Sequence[Tensor]]]]:
+        """Yield what simpler models of a row predict for the rows of each group, with its name."""
         parts = {name: in_rows(part) for name, part in others.items()}
-        classes = int(wanted.max()) + 1
-        found: list[Guesses] = []
-        for title, p in self.inner.label_baselines(in_rows(train), wanted, parts, classes):
-            tags = {
-                name: [
-                    rows.argmax(1).numpy()
-                    for rows in p[name].split([len(one) for one in part.items])
-                ]
-                for name, part in others.items()
-            }
-            found.append((f"{title}, each row alone", tags))
-        return found
+        counts = {name: [len(item) for item in part.items] for name, part in others.items()}
+        for title, p in self.inner.label_baselines(in_rows(train), targets, parts, classes):
+            yield title, {name: p[name].split(some) for name, some in counts.items()}
 
 
 def in_rows(groups: Examples) -> Examples:

@@ -23,7 +23,7 @@ from elman.encode.pyramid import PyramidStream
 from elman.encode.series import SeriesEmbed
 from elman.errors import ArgumentError, DataError
 from elman.inputs.live import LiveInput, Step
-from elman.padded import Joint, Nested, Padded, pad_arrays, row_of
+from elman.padded import Composite, Padded, pad_arrays, row_of
 from elman.recur.stack import Stack
 from elman.recur.stream import Stream
 from elman.state import State, hash_of, named_leaves, restored, sealed
@@ -136,7 +136,7 @@ class Live(Generic[Output]):
             return None
         if self._stream is None:
             assert self._window is not None
-            assert not isinstance(step.array, Joint | Nested)
+            assert not isinstance(step.array, Composite)
             self._last = torch.cat([self._last, row_of(step.array)])[-self._window :]
             x = self._vectors(self._last)
             states = self._with_vectors(self._core(x)[0], x)
@@ -149,11 +149,11 @@ class Live(Generic[Output]):
     def _steps(self, step: Step) -> Tensor:
         """Return the vectors (1, n, D) of new steps."""
         array = step.array
-        return self._vectors(array if isinstance(array, Joint | Nested) else row_of(array))
+        return self._vectors(array if isinstance(array, Composite) else row_of(array))
 
-    def _vectors(self, steps: Joint | Nested | Tensor) -> Tensor:
+    def _vectors(self, steps: Composite | Tensor) -> Tensor:
         """Return the vectors (1, n, D) of n steps."""
-        if isinstance(steps, Joint | Nested):
+        if isinstance(steps, Composite):
             x = pad_arrays([steps])
         elif self._encode is None:  # without a batch, which would cost as much as the step
             return steps[None]

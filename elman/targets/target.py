@@ -24,7 +24,7 @@ from elman.encode.recordings import windows_of
 from elman.inputs.input import Array, Input, Reader
 from elman.inputs.target_column import TargetColumn
 from elman.model import Head, SequenceModel
-from elman.padded import Joint, Nested, Padded
+from elman.padded import Composite, Padded
 from elman.read.examples import Examples
 from elman.read.rows import Rejects
 from elman.read.split import some_of
@@ -230,11 +230,11 @@ def cut_windows(
     return spans, np.array([n for n, _, _ in spans], dtype=np.int64)
 
 
-def part_of(array: Array | Joint | Nested, begin: int, end: int) -> Array | Joint | Nested:
+def part_of(array: Array | Composite, begin: int, end: int) -> Array | Composite:
     """Return some steps of an array; of several inputs, only the first is cut."""
     if (begin, end) == (0, len(array)):
         return array
-    return array.part(begin, end) if isinstance(array, Joint | Nested) else array[begin:end]
+    return array.part(begin, end) if isinstance(array, Composite) else array[begin:end]
 
 
 def states_of(

@@ -29,7 +29,8 @@ def scores_by_input(
 ) -> dict[str, float]:
     """Return the main score with only one of the inputs, and with one missing, for each input.
 
-    The main input is never missing if each of its steps has a target.
+    The result is empty for a single input.  The main input is never missing if each of its steps
+    has a target.
 
     Example:
         >>> import elman
@@ -42,8 +43,8 @@ def scores_by_input(
         ['accuracy with only a', 'accuracy without a', 'accuracy with only b', 'accuracy without b']
     """
     found: dict[str, float] = {}
-    names = fused_of(learned).reader.columns
-    rows = isinstance(learned, Groups)
+    fused, rows = fused_of(learned), isinstance(learned, Groups)
+    names = () if fused is None else fused.reader.columns
     for k, name in enumerate(names):
         others = [n for n in range(len(names)) if n != k]
         for words, kept in (("with only", [k]), ("without", others)):
@@ -54,23 +55,24 @@ def scores_by_input(
     return found
 
 
-def table_of(
+def tables_of(
     score: Callable[[Any, Input, Examples], Mapping[str, Any]],
     network: Any,
     learned: Input,
     examples: Examples,
     positive: str,
-) -> dict[str, Any]:
-    """Return a table of the inputs for the report: the mean of the gate, and the scores."""
+) -> list[dict[str, Any]]:
+    """Return a table of the inputs for the report: the mean gates, and the scores; [] for one."""
+    if (fused := fused_of(learned)) is None:
+        return []
     found = scores_by_input(score, network, learned, examples)
-    fused, names = fused_of(learned), learned.reader.columns
     keys = list(dict.fromkeys(name.partition(" ")[0] for name in found))
     ways = [(key, words) for key in keys for words in ("with only", "without")]
     items = examples.items[:SOME]
     if isinstance(learned, Groups):
         items = [row for item in items for row in item][:SOME]
     gates = mean_gates(network, fused, items)
-    return {
+    table = {
         "title": "Inputs (validation data)",
         "columns": [
             *(f"{name_of(key, positive)} {words} this input" for key, words in ways),
@@ -82,9 +84,10 @@ def table_of(
                 *(_cell(found, key, f"{key} {words} {name}") for key, words in ways),
                 f"{gate:.2f}",
             ]
-            for name, gate in zip(names, gates, strict=True)
+            for name, gate in zip(fused.reader.columns, gates, strict=True)
         ],
     }
+    return [table]
 
 
 def mean_gates(network: Any, learned: Fused, items: Sequence[Any]) -> list[float]:
@@ -105,16 +108,10 @@ def _cell(found: Mapping[str, float], score: str, name: str) -> str:
     return shown(score, found[name]) if name in found else "\u2013"
 
 
-def fused_of(learned: Input) -> Fused:
-    """Return several inputs: those of an item, or of each row of a group."""
+def fused_of(learned: Input) -> Fused | None:
+    """Return several inputs, which are those of an item or of each row of a group; None for one."""
     found = learned.inner if isinstance(learned, Groups) else learned
-    assert isinstance(found, Fused)
-    return found
-
-
-def has_several(learned: Input) -> bool:
-    """Return whether an item, or each row of a group, has several inputs."""
-    return isinstance(learned.inner if isinstance(learned, Groups) else learned, Fused)
+    return found if isinstance(found, Fused) else None
 
 
 def _with_only(examples: Examples, kept: Sequence[int], *, rows: bool) -> Examples:

@@ -231,13 +231,12 @@ class ExampleTask(InputSettings, Task):
 
     def _measure(self, parts: Mapping[str, Examples]) -> dict[str, Any]:
         """Return the scores of the trained model and of its baselines."""
-        from elman.tasks.by_input import has_several, table_of
+        from elman.tasks.by_input import tables_of
 
         metrics = self.target_.measure(self.model, self.input_, parts)
-        if has_several(self.input_):
-            held, positive = parts["validation"], str(metrics.get("positive", ""))
-            table = table_of(self.target_.evaluate, self.model, self.input_, held, positive)
-            metrics["tables"] = [*metrics.get("tables", []), table]
+        held, positive = parts["validation"], str(metrics.get("positive", ""))
+        if more := tables_of(self.target_.evaluate, self.model, self.input_, held, positive):
+            metrics["tables"] = [*metrics.get("tables", []), *more]
         return metrics
 
     # Use.
@@ -253,7 +252,7 @@ class ExampleTask(InputSettings, Task):
 
         `score` returns the scores of examples; None for those of the target.
         """
-        from elman.tasks.by_input import has_several, scores_by_input
+        from elman.tasks.by_input import scores_by_input
         from elman.tasks.parts import naming_columns, read_one, tell
 
         learned, target = self.input_, self.target_
@@ -268,9 +267,7 @@ class ExampleTask(InputSettings, Task):
         tell(reader.notes_on_files())
         score = score or target.evaluate
         scores = score(self.model, learned, examples)
-        if has_several(learned):
-            scores |= scores_by_input(score, self.model, learned, examples)
-        return scores
+        return scores | scores_by_input(score, self.model, learned, examples)
 
     def rows(self, source: Path, *, lenient: bool) -> Rows | Sentences | FileSource:
         """Return the rows of a file without targets.

@@ -212,9 +212,7 @@ def _start_record(model: Model, job: Job, fabric: Fabric) -> dict[str, object]:
     for name in set(PATHS) & set(settings):  # the report can be shared, so it has no full paths
         settings[name] = name_of(settings[name])
     if inputs := settings.get("inputs"):
-        settings["inputs"] = [
-            with_paths(one, PATHS, lambda path: Path(path).name) for one in inputs
-        ]
+        settings["inputs"] = [with_paths(one, PATHS, name_of) for one in inputs]
     return {
         "event": "start",
         "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

@@ -100,6 +100,17 @@ def test_an_input_that_ends_early_is_missing_afterwards(classifier: elman.Classi
     np.testing.assert_allclose(list(found.values()), wanted, atol=1e-5)
 
 
+def test_a_wrong_element_of_one_of_two_inputs_changes_nothing(
+    classifier: elman.Classifier,
+) -> None:
+    live = classifier.stream(size=1.0)
+    live.push({"slow": [1.0], "fast": [1.0, 2.0]})
+    before = live.state_bytes()
+    with pytest.raises(ArgumentError):
+        live.push({"slow": [2.0], "fast": ["loud", 1.0]})
+    assert live.state_bytes() == before
+
+
 def test_tags_of_the_main_input() -> None:
     tagger, whole = fitted(elman.Tagger), item(4)
     data = {name: [values] for name, values in whole.items()} | {"size": [0.0]}
@@ -129,7 +140,7 @@ def test_words_about_wrong_elements_and_states(classifier: elman.Classifier) -> 
     with pytest.raises(DataError):
         classifier.stream(size=2.0).restore(blob)
     leaves = leaves_from_bytes(blob)
-    waiting = next(name for name, leaf in leaves.items() if leaf.tolist() == [1])
+    waiting = next(name for name, leaf in leaves.items() if leaf.tolist() == [1, 1])
     for value in (-3, 7):
         changed = resealed(blob, {**leaves, waiting: torch.full_like(leaves[waiting], value)})
         with pytest.raises(DataError):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 import elman
@@ -106,6 +107,54 @@ def test_labels_of_groups_and_of_the_saved_model(tmp_path: Path) -> None:
     )
 
 
+def test_own_settings_of_the_only_input_and_a_saved_model(tmp_path: Path) -> None:
+    own = elman.Text(embedding_size=6, min_count=1)
+    model = elman.Tagger(**{**SMALL, "epochs": 1}, group="talk", inputs={"said": own})
+    data = talks(20, 0)
+    model.fit(data)
+    assert {
+        f"model.{name}": tuple(weight.shape[1:])
+        for name, weight in model.model.named_parameters()
+        if name == "encode.inner.weight"
+    } == {"model.encode.inner.weight": (6,)}
+    model.save(tmp_path / "model")
+    some = only(data, "talk", "said")
+    assert elman.Tagger.load(tmp_path / "model").predict(some) == model.predict(some)
+
+
+def test_groups_of_sounds_and_texts_with_a_bad_file(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    table = talks(12, 0)
+    table["voice"] = [f"{n}.wav" for n in range(len(table["talk"]))]
+    for name in table["voice"]:
+        soundfile.write(tmp_path / name, 0.1 * draw.standard_normal(1600), 8000)
+    table["voice"][3] = ""
+    data, bad = tmp_path / "data.csv", tmp_path / "bad.csv"
+    write(data, table)
+    inputs = {"said": "text", "voice": "audio"}
+    settings = {**SMALL, "epochs": 1, "group": "talk", "inputs": inputs, "examples": 12}
+    model = elman.Tagger(**settings).fit(data)
+    assert len(model.predict(data)) == len(set(table["talk"]))
+    (tmp_path / "5.wav").write_text("not a sound")
+    with pytest.raises(DataError, match=r"line 7: column 'voice'"):
+        elman.Tagger(**settings).fit(data)
+    elman.Tagger(**settings).fit(data, skip_bad_rows=bad)
+    assert bad.read_text().count("5.wav") == 1
+
+
+def write(path: Path, table: Table) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(table)
+        writer.writerows(zip(*table.values(), strict=True))
+
+
+def test_each_input_of_a_row_can_be_missing_in_training() -> None:
+    inputs = {"said": "text", "pause": "number"}
+    model = elman.Tagger(**{**SMALL, "epochs": 1}, group="talk", inputs=inputs).fit(talks(20, 0))
+    assert model.model.encode.inner.main_dropped
+
+
 def test_the_vectors_of_a_group_do_not_depend_on_the_batch() -> None:
     nest = Nest(Embed(9, 3), 3, 2).eval()
     items = [
@@ -154,10 +203,7 @@ def test_lists_without_groups() -> None:
 def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, run, out = tmp_path / "data.csv", tmp_path / "run", tmp_path / "out.csv"
     table = talks(30, 0)
-    with data.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(table)
-        writer.writerows(zip(*table.values(), strict=True))
+    write(data, table)
     flags = ["--group", "talk", "--text", "said", "--device", "cpu"]
     assert main(["look", str(data), *flags[:4], "--task", "tagger", "--tags", "tags"]) == 0
     shown = capsys.readouterr().out
