@@ -24,7 +24,6 @@ import argparse
 import csv
 import json
 import statistics
-from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -85,46 +84,47 @@ def videos(folder: Path, part: str) -> Columns:
     return columns
 
 
-def part_of(columns: Columns, names: tuple[str, ...], kept: list[int]) -> Columns:
-    return {name: [columns[name][n] for n in kept] for name in (*names, "tags")}
+def split(parts: dict[str, Columns]) -> list[Columns]:
+    """Return the training, the validation and the test videos."""
+    whole = parts["train"]
+    held = set(range(0, len(whole["tags"]), HELD_OUT))
+    train, validation = (
+        {name: [one for n, one in enumerate(whole[name]) if (n in held) == out] for name in whole}
+        for out in (False, True)
+    )
+    return [train, validation, parts["test"]]
 
 
 def accuracy(names: tuple[str, ...], parts: dict[str, Columns], settings: Settings) -> Any:
     """Return the test and the validation accuracy of a model of some inputs."""
     inputs = dict.fromkeys(names, "recordings")
-    whole, test = parts["train"], parts["test"]
-    held = list(range(0, len(whole["tags"]), HELD_OUT))
-    rest = [n for n in range(len(whole["tags"])) if n not in held]
-    train, validation = (part_of(whole, names, some) for some in (rest, held))
-    some = part_of(test, names, list(range(len(test["tags"]))))
+    train, validation, test = (
+        {name: part[name] for name in (*names, "tags")} for part in split(parts)
+    )
     if len(names) == 1:
         settings = {k: v for k, v in settings.items() if k not in FUSION}
     model = elman.Tagger(**settings, inputs=inputs).fit(train, validation=validation, show=True)
-    return model.evaluate(some)["accuracy"], model.evaluate(validation)["accuracy"]
+    return model.evaluate(test)["accuracy"], model.evaluate(validation)["accuracy"]
 
 
 def with_words(parts: dict[str, Columns], settings: Settings) -> Any:
     """Return the test and the validation accuracy of a model of all features and the words."""
     inputs = {**dict.fromkeys(INPUTS, "recordings"), "words": "text"}
 
-    def rows(part: Columns, kept: Sequence[int]) -> Columns:
+    def rows(part: Columns) -> Columns:
         found: Columns = {name: [] for name in ("film", *inputs, "tags")}
-        for n in kept:
-            found["film"] += [f"film {n}"] * len(part["tags"][n])
-            found["tags"] += part["tags"][n]
+        for n, tags in enumerate(part["tags"]):
+            found["film"] += [f"film {n}"] * len(tags)
+            found["tags"] += tags
             found["words"] += part["words"][n]
             for name in INPUTS:
                 found[name] += list(part[name][n][:, None])  # a sequence of one step
         return found
 
-    whole, test = parts["train"], parts["test"]
-    held = range(0, len(whole["tags"]), HELD_OUT)
-    rest = [n for n in range(len(whole["tags"])) if n not in held]
-    validation = rows(whole, held)
+    train, validation, test = map(rows, split(parts))
     model = elman.Tagger(**{**settings, "fusion": "late"}, inputs=inputs, group="film")
-    model.fit(rows(whole, rest), validation=validation, show=True)
-    some = rows(test, range(len(test["tags"])))
-    return model.evaluate(some)["accuracy"], model.evaluate(validation)["accuracy"]
+    model.fit(train, validation=validation, show=True)
+    return model.evaluate(test)["accuracy"], model.evaluate(validation)["accuracy"]
 
 
 def regression(names: tuple[str, ...], parts: dict[str, Columns]) -> float:

@@ -49,6 +49,13 @@ def only(table: Table, *names: str) -> Table:
     return {name: table[name] for name in names}
 
 
+def write(path: Path, table: Table) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(table)
+        writer.writerows(zip(*table.values(), strict=True))
+
+
 @pytest.fixture(scope="module")
 def tagger() -> elman.Tagger:
     inputs = {"said": "text", "pause": "number"}
@@ -112,11 +119,7 @@ def test_own_settings_of_the_only_input_and_a_saved_model(tmp_path: Path) -> Non
     model = elman.Tagger(**{**SMALL, "epochs": 1}, group="talk", inputs={"said": own})
     data = talks(20, 0)
     model.fit(data)
-    assert {
-        f"model.{name}": tuple(weight.shape[1:])
-        for name, weight in model.model.named_parameters()
-        if name == "encode.inner.weight"
-    } == {"model.encode.inner.weight": (6,)}
+    assert model.model.encode.inner.weight.shape[1] == 6
     model.save(tmp_path / "model")
     some = only(data, "talk", "said")
     assert elman.Tagger.load(tmp_path / "model").predict(some) == model.predict(some)
@@ -140,13 +143,6 @@ def test_groups_of_sounds_and_texts_with_a_bad_file(tmp_path: Path) -> None:
         elman.Tagger(**settings).fit(data)
     elman.Tagger(**settings).fit(data, skip_bad_rows=bad)
     assert bad.read_text().count("5.wav") == 1
-
-
-def write(path: Path, table: Table) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(table)
-        writer.writerows(zip(*table.values(), strict=True))
 
 
 def test_each_input_of_a_row_can_be_missing_in_training() -> None:
