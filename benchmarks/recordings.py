@@ -11,12 +11,14 @@ watch        watch_dataset.npy of seglearn: the exercise of 140 recordings; each
 physionet    folder of PhysioNet 2012 with set-a and Outcomes-a.txt: death in hospital, five folds
              of the patients, five networks, each alone and all together; and live stays, one
              measurement at a time, compared with the batch
+physionet_inputs  physionet with the series, and age, sex, height and kind of unit as columns, as
+             several inputs; settings of physionet
 defaults     folder with physionet2012 and the packages aeon and tslearn (from
              `pip install --no-deps --target FOLDER`): default settings on their sets, on the watch
              (a third of the people is the test part) and on PhysioNet (one fold)
 
-Settings are those of benchmarks/NAME.yaml; `--set` changes them.  The test part of a fold is used
-only for its scores.  It writes benchmarks/results/NAME.json, and for `defaults`
+Settings are otherwise those of benchmarks/NAME.yaml; `--set` changes them.  The test part of a fold
+is used only for its scores.  It writes benchmarks/results/NAME.json, and for `defaults`
 benchmarks/results/recordings_defaults.json, in which `--only` replaces the sets that it names.
 """
 
@@ -37,6 +39,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads sleep
 
 import numpy as np
 import torch
+from recording_sets import (
+    APART,
+    MEASUREMENTS,
+    STATIC,
+    Table,
+    append,
+    exercises,
+    outcomes_of,
+    rows_of,
+    small_sets,
+    stays_of,
+    with_columns,
+)
 from result import RESULTS
 from sklearn.metrics import recall_score
 from sklearn.model_selection import StratifiedKFold
@@ -44,6 +59,7 @@ from texts import Settings, finish, parser_of, settings_of
 
 import elman
 from elman.encode.recordings import RecordingIndex
+from elman.inputs.fused_trained import Fused
 from elman.inputs.recording import Recorded
 from elman.read.examples import Examples
 from elman.read.recording_source import RecordingSource
@@ -54,11 +70,6 @@ from elman.report.classes import score_classes
 AXES = {"aceleracaoLinear_terra": ("ax", "ay", "az"), "giroscopio_terra": ("gx", "gy", "gz")}
 NETWORKS, TOGETHER = 5, "five networks together"
 SEEDS = (0, 1, 2)  # for the defaults
-STATIC = ("Age", "Gender", "Height", "ICUType")
-MEASUREMENTS = {"variable": "variable", "static": STATIC}  # settings of PhysioNet
-AEON = ("ArrowHead", "BasicMotions", "GunPoint", "ItalyPowerDemand", "JapaneseVowels", "OSULeaf")
-Table = dict[str, list[Any]]
-Pair = tuple[Any, Any]  # recordings and labels
 
 
 def driver(data: Path, settings: Settings) -> dict[str, Any]:
@@ -104,12 +115,6 @@ def driver(data: Path, settings: Settings) -> dict[str, Any]:
         "from trip to trip": scored(labels, partial(run, axes), trips_apart),
         "from trip to trip, axes of the manoeuvre": scored(labels, own, trips_apart),
     }
-
-
-def append(table: Table, *values: Any) -> None:
-    """Append a row."""
-    for column, value in zip(table.values(), values, strict=True):
-        column.append(value)
 
 
 def turned(x: Any) -> Any:
@@ -159,32 +164,6 @@ def watch(data: Path, settings: Settings) -> dict[str, Any]:
     }
 
 
-def exercises(whole: dict[str, Any], mask: Any) -> Pair:
-    """Return some of the recordings of the watch, and their labels."""
-    rows = np.flatnonzero(mask).tolist()
-    arrays = [np.asarray(whole["X"][n], dtype=np.float64) for n in rows]
-    return arrays, [whole["y_labels"][whole["y"][n]] for n in rows]
-
-
-def stays_of(data: Path) -> tuple[Table, list[str], Any]:
-    """Return the measurements, and the names and outcomes of the stays."""
-    records: Table = {"unique_id": [], "ds": [], "variable": [], "value": []}
-    for path in sorted((data / "set-a").glob("*.txt")):
-        for row in rows_of(path):
-            missing = row["Parameter"] in ("Height", "Weight", "Gender") and float(row["Value"]) < 0
-            if row["Parameter"] not in ("RecordID", "") and not missing:
-                append(records, path.stem, row["Time"], row["Parameter"], row["Value"])
-    rows = rows_of(data / "Outcomes-a.txt")
-    outcomes = {row["RecordID"]: row["In-hospital_death"] for row in rows}
-    stays = sorted(outcomes.keys() & set(records["unique_id"]))
-    return records, stays, np.array([outcomes[stay] for stay in stays])
-
-
-def outcomes_of(stays: list[str], labels: Any, rows: Any) -> Table:
-    """Return a table of the names and outcomes of some stays."""
-    return {"unique_id": [stays[n] for n in rows], "label": labels[rows].tolist()}
-
-
 def write_table(path: Path, table: Table) -> Path:
     """Write a table as CSV, and return its path."""
     with path.open("w", newline="") as file:
@@ -194,11 +173,18 @@ def write_table(path: Path, table: Table) -> Path:
     return path
 
 
-def physionet(data: Path, settings: Settings) -> dict[str, Any]:
-    """Return AUROC, AUPRC and calibration on five folds, and how live and batch differ."""
+def physionet(data: Path, settings: Settings, *, apart: bool = False) -> dict[str, Any]:
+    """Return AUROC, AUPRC and calibration on five folds, and how live and batch differ.
+
+    If `apart`, values that do not change are inputs of their own, and live stays are not compared.
+    """
     records, stays, labels = stays_of(data)
+    form = APART if apart else MEASUREMENTS
+    if apart:
+        records = with_columns(records)
     found: dict[str, dict[str, list[float]]] = {}
-    baselines = Recorded.label_baselines
+    reads = Fused if apart else Recorded
+    baselines = reads.label_baselines
     with tempfile.TemporaryDirectory() as folder:
         table = write_table(Path(folder, "records.csv"), records)
         for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels):
@@ -207,8 +193,8 @@ def physionet(data: Path, settings: Settings) -> dict[str, Any]:
             output, true = [], labels[test].astype(int)
             for seed in range(NETWORKS):
                 # Baselines do not depend on the seed.
-                Recorded.label_baselines = baselines if not seed else lambda *_: []
-                model = elman.Classifier(**MEASUREMENTS, **settings | {"seed": seed})
+                reads.label_baselines = baselines if not seed else lambda *_: []
+                model = elman.Classifier(**form, **settings | {"seed": seed})
                 model.fit(table, known, test=None if seed else (table, held), show=True)
                 p = model.predict_proba((table, held))[:, 1]
                 # Predictions are in the order of the table, which is sorted by name.
@@ -229,7 +215,8 @@ def physionet(data: Path, settings: Settings) -> dict[str, Any]:
     for score in ("AUC", "AUPRC", "ECE"):
         each = [result[f"seed {seed}"][score] for seed in range(NETWORKS)]
         result["model"][score] = statistics.median(each)
-    result["live"] = live(model, records, [stays[n] for n in test[:20]])
+    if not apart:
+        result["live"] = live(model, records, [stays[n] for n in test[:20]])
     return result
 
 
@@ -307,62 +294,6 @@ def defaults(
     return found
 
 
-def small_sets(data: Path) -> dict[str, Callable[[], tuple[Pair, Pair, Settings]]]:
-    """Return for each set a function that reads its training part, test part and settings."""
-    folder = data / "aeon" / "datasets" / "data"
-    sets = {name: partial(of_package, folder / name) for name in AEON}
-    return sets | {"Trace": partial(trace, data), "watch": people, "physionet": partial(fold, data)}
-
-
-def of_package(folder: Path) -> tuple[Pair, Pair, Settings]:
-    train, test = (read_ts(folder / f"{folder.name}_{part}.ts") for part in ("TRAIN", "TEST"))
-    return train, test, {}
-
-
-def read_ts(path: Path) -> Pair:
-    """Return recordings (T, C) and labels of lines with colons between channels and the label."""
-    arrays, labels = [], []
-    for line in path.read_text().splitlines():
-        if line.strip() and line[0] not in "#@":
-            *channels, label = line.strip().split(":")
-            arrays.append(np.array([channel.split(",") for channel in channels], dtype=float).T)
-            labels.append(label)
-    return arrays, labels
-
-
-def trace(data: Path) -> tuple[Pair, Pair, Settings]:
-    file = np.load(data / "tslearn" / ".cached_datasets" / "Trace.npz")
-    train, test = (
-        ([one.reshape(-1, 1) for one in file[f"X_{part}"]], file[f"y_{part}"].tolist())
-        for part in ("train", "test")
-    )
-    return train, test, {}
-
-
-def people() -> tuple[Pair, Pair, Settings]:
-    """Return the recordings of the watch, with every third person in the test part."""
-    import seglearn
-
-    file = Path(seglearn.__file__).parent / "data" / "watch_dataset.npy"
-    whole = np.load(file, allow_pickle=True).item()
-    who = np.array(whole["subject"])
-    tested = np.isin(who, np.unique(who)[::3])
-    return exercises(whole, ~tested), exercises(whole, tested), {}
-
-
-def fold(data: Path) -> tuple[Pair, Pair, Settings]:
-    """Return the first of five folds."""
-    records, stays, labels = stays_of(data / "physionet2012")
-    folds = StratifiedKFold(5, shuffle=True, random_state=0).split(labels, labels)
-    train, test = ((records, outcomes_of(stays, labels, part)) for part in next(folds))
-    return train, test, MEASUREMENTS
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file, skipinitialspace=True))
-
-
 def scores_of(metrics: dict[str, Any]) -> dict[str, Any]:
     """Return the test scores of the model and each baseline."""
     others = [metrics["baseline"], *metrics.get("others", [])]
@@ -371,12 +302,12 @@ def scores_of(metrics: dict[str, Any]) -> dict[str, Any]:
 
 RUNS: dict[str, Callable[[Path, Settings], dict[str, Any]]] = {
     run.__name__: run for run in (driver, watch, physionet, defaults)
-}
+} | {"physionet_inputs": partial(physionet, apart=True)}
 
 
 def main() -> None:
     given = parser_of(RUNS).parse_args()
-    settings = settings_of(given.name, given.set, 0)
+    settings = settings_of(given.name.removesuffix("_inputs"), given.set, 0)
     name = given.result or given.name
     if given.name == "defaults":
         name = given.result or "recordings_defaults"

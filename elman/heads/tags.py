@@ -1,6 +1,8 @@
 """A tag for every step: scores of K tags, independently or as a chain.
 
-    s_t = W h_t + b
+    s_t = r (W h_t + b) + v_t,  v the scores of a wide part, if there is one (`elman.heads.wide`);
+                                r = 1 in training, and afterwards at most 1: with few examples the
+                                wide part has more weight
     alone:   p(y | x) = prod_t softmax(s_t)_{y_t}
     chain:   p(y | x) = exp(sum_t s_t[y_t] + sum_t A[y_{t-1}, y_t] + begin[y_1] + end[y_T]) / Z
 
@@ -17,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from elman.heads.wide import Wide
 from elman.padded import Padded
 
 IGNORED = -1  # marks a tag that is unknown in training
@@ -25,24 +28,41 @@ IGNORED = -1  # marks a tag that is unknown in training
 class TagHead(nn.Module):
     """Predict a tag for every step of a sequence.
 
-    Args:
-        input_size: D, features of the states.
-        tags: K.
-        chain: whether neighbouring tags depend on each other (a linear-chain CRF).
+        Args:
+            input_size: D, features of the states.
+            tags: K.
+            chain: whether neighbouring tags depend on each other (a linear-chain CRF).
+            features: number of features of the wide part, which holds their weights and is called
+                before batches are built; W and b then start at zero. 0 for no wide part.
+            share: r, the factor of the scores of the states outside of training.
 
-    Example:
-        >>> import torch
-        >>> from elman.heads import TagHead
-        >>> from elman.padded import Padded
-        >>> head = TagHead(4, 3, chain=True)
-        >>> states = Padded(torch.zeros(2, 5, 4), torch.tensor([5, 2]))
-        >>> head.best(states).shape
-        torch.Size([2, 5])
+        Example:
+            >>> import torch
+            >>> from elman.heads import TagHead
+            >>> from elman.heads.wide import Wide
+    from elman.padded import Padded
+            >>> head = TagHead(4, 3, chain=True)
+            >>> states = Padded(torch.zeros(2, 5, 4), torch.tensor([5, 2]))
+            >>> head.best(states).shape
+            torch.Size([2, 5])
     """
 
-    def __init__(self, input_size: int, tags: int, *, chain: bool = False) -> None:
+    def __init__(
+        self,
+        input_size: int,
+        tags: int,
+        *,
+        chain: bool = False,
+        features: int = 0,
+        share: float = 1.0,
+    ) -> None:
         super().__init__()
         self.linear = nn.Linear(input_size, tags)
+        self.share = share
+        self.wide = Wide(features, tags) if features else None
+        if self.wide is not None:
+            nn.init.zeros_(self.linear.weight)
+            nn.init.zeros_(self.linear.bias)
         self.chain = chain
         if chain:
             self.transitions = nn.Parameter(torch.empty(tags, tags).uniform_(-0.1, 0.1))
@@ -50,13 +70,20 @@ class TagHead(nn.Module):
             self.end = nn.Parameter(torch.empty(tags).uniform_(-0.1, 0.1))
 
     def forward(self, states: Tensor) -> Tensor:
-        """Return scores (..., K) for states (..., D), without the scores of transitions."""
-        scores: Tensor = self.linear(states)
-        return scores.float()
+        """Return scores (..., K) for states (..., D), without the wide part and transitions."""
+        scores: Tensor = self.linear(states).float()
+        if not self.training:
+            scores = self.share * scores
+        return scores
+
+    def scores(self, states: Padded) -> Tensor:
+        """Return scores (B, T, K), without those of transitions; `extra` is v (B, T, K)."""
+        scores: Tensor = self(states.cleared())
+        return scores if states.extra is None else scores + states.extra
 
     def loss(self, states: Padded, targets: Tensor) -> tuple[Tensor, int]:
         """Return the sum of -log p over rows, for targets (B, T), and the number of tags."""
-        scores, mask = self(states.cleared()), states.mask()
+        scores, mask = self.scores(states), states.mask()
         count = int(states.lengths.sum())
         if self.chain:
             wanted = self._score(scores, targets, mask)
@@ -68,7 +95,8 @@ class TagHead(nn.Module):
         mask = states.mask()
         known = (targets != IGNORED) | ~mask
         whole = known.all(1)
-        some = Padded(states.data[whole], states.lengths[whole])
+        extra = None if states.extra is None else states.extra[whole]
+        some = Padded(states.data[whole], states.lengths[whole], extra)
         loss, count = (
             self.loss(some, targets[whole])
             if bool(whole.any())
@@ -89,7 +117,7 @@ class TagHead(nn.Module):
 
     def best(self, states: Padded) -> Tensor:
         """Return the likeliest sequence of tags (B, T) of each row; ignore those after its end."""
-        scores = self(states.cleared())
+        scores = self.scores(states)
         return self._viterbi(scores, states.lengths) if self.chain else scores.argmax(2)
 
     # The chain.

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elman.encode.bags import LEVELS, Bag
+from elman.errors import ArgumentError
 from elman.heads.forest import Forest
 
 C, FOLDS = 3.0, 4
@@ -31,6 +32,19 @@ COSTS = (0.003, 0.03, 0.3, C)  # values of C for levels of statistics, in the or
 STEPS, WORK = 60, 3e10  # maximum of L-BFGS steps, and of multiplications in all of them
 MIXES = 0.0, 0.25, 0.5, 0.75, 1.0  # shares of the forest in the scores
 BACK = 10  # steps that L-BFGS remembers
+FEW = 100  # examples; with fewer, the network has less influence than the wide part
+
+
+def share_of(count: int) -> float:
+    """Return the factor of the network's scores beside a wide part, given a number of examples."""
+    return round(count / (count + FEW), 4)
+
+
+def check_share(share: object) -> float:
+    """Return the factor of the network's scores; raise an ArgumentError unless it is in (0, 1]."""
+    if not (isinstance(share, int | float) and 0 < share <= 1):
+        raise ArgumentError(f"share must be above 0 and at most 1, got {share!r}")
+    return share
 
 
 class Wide(nn.Module):

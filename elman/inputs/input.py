@@ -314,6 +314,10 @@ class Input(ABC):
         """Return the inputs of the wide part, a row for each item or window; None without one."""
         return None
 
+    def step_bag(self, items: Sequence[Any]) -> Bag | None:
+        """Return the inputs of the wide part, a row for each step; None without one."""
+        return None
+
     def live(self, static: Mapping[str, object]) -> LiveInput:
         """Return an item that arrives element by element.
 

@@ -21,8 +21,9 @@ from elman.encode.bags import Bag
 from elman.encode.encoder import Encoder
 from elman.encode.nest import Nest
 from elman.errors import ArgumentError, DataError
-from elman.inputs.input import Guesses, Input, LiveElements, Probabilities, Reader
+from elman.inputs.input import Guesses, Input, Probabilities, Reader
 from elman.inputs.live import LiveInput
+from elman.inputs.live_nested import LiveRows
 from elman.inputs.settings import InputSettings
 from elman.inputs.target_column import TargetColumn, TargetOf, pair
 from elman.manifest import INPUTS, check_parts, start_manifest
@@ -272,24 +273,27 @@ class Groups(Input):
 
     def bag(self, items: Sequence[Sequence[Any]]) -> Bag | None:
         """Return the mean inputs of the wide part over the rows of each group."""
-        if not self.features:
+        bag = self.step_bag(items)
+        if bag is None:
             return None
-        bag = self.inner.bag([row for item in items for row in item])
-        assert bag is not None
         counts = np.array([len(item) for item in items])
         firsts = np.cumsum(counts) - counts
         ends = np.append(bag.starts.numpy(), len(bag.numbers))
         shares = np.repeat(np.repeat(1 / counts, counts), np.diff(ends)).astype(np.float32)
         return Bag(bag.numbers, bag.values * Tensor(shares), bag.starts[firsts])
 
+    def step_bag(self, items: Sequence[Sequence[Any]]) -> Bag | None:
+        """Return the inputs of the wide part for each row of all groups; None without one."""
+        return self.inner.bag([row for item in items for row in item]) if self.features else None
+
     def live(self, static: Mapping[str, object]) -> LiveInput:
-        """Return a group whose rows arrive one by one."""
+        """Return a group whose rows arrive one by one, with the bag of each or of all so far."""
         if static:
             raise ArgumentError(
                 f"groups have no static columns, got {', '.join(static)}; give all columns of a "
                 "row to push"
             )
-        return LiveElements(self)
+        return LiveRows(self, self.inner, self.features, each=self.reader.settings.each_step)
 
     def epochs(self, count: int) -> int:
         """Return the default number of epochs for a number of examples."""

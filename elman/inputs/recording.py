@@ -47,6 +47,7 @@ from elman.report.window_statistics import (
     Windows,
     by_forest,
     by_regression,
+    by_values,
     most_frequent,
     steps_by_forest,
 )
@@ -399,10 +400,11 @@ class Recorded(Input):
     def label_baselines(
         self, train: Examples, targets: Tensor, others: Mapping[str, Examples], classes: int
     ) -> list[Probabilities]:
-        """Return the probabilities of a random forest and of a logistic regression."""
+        """Return the probabilities of random forests and of a logistic regression."""
         known = self.windows(train.items)
         windows = {name: self.windows(part.items) for name, part in others.items()}
-        found = [fit(known, targets, windows, classes) for fit in (by_forest, by_regression)]
+        models = (by_forest, by_values, by_regression)
+        found = [fit(known, targets, windows, classes) for fit in models]
         return [one for one in found if one is not None]
 
     def tag_baselines(

@@ -3,7 +3,8 @@
     random forest         inputs: mean, standard deviation, minimum, maximum, quartiles, first and
                           last value, mean absolute change and share of measured steps of each
                           channel; static columns; number of steps.  300 trees, or fewer if rows
-                          times classes times trees would be more than NODES
+                          times classes times trees would be more than NODES.  A second one
+                          reads all values, if all windows have the same length
     logistic regression   inputs: last value and mean of each channel, whether they exist, and
                           static columns, or for audio the inputs of the forest; C = 0.1
 
@@ -33,6 +34,7 @@ FREQUENT = "most frequent tag"
 WIDTH, MOST, BLOCK = 33, 20_000, 4096
 TREES, FEWEST = 300, 10
 NODES = 300_000_000  # largest rows times classes times trees, which a forest keeps in memory
+VALUES, MOST_VALUES = "random forest on all values", 4096  # values of a window
 REGRESSION = "logistic regression on last values and means"
 AUDIO_REGRESSION = "logistic regression on statistics of windows"
 
@@ -91,6 +93,21 @@ def all_statistics(windows: Windows) -> Numbers:
 def last_and_means(windows: Windows) -> Numbers:
     """Return a row of last values, means and static columns for each window."""
     return _each(windows, last_and_mean)
+
+
+def all_values(windows: Windows) -> Numbers:
+    """Return a row of all values and static columns for each window (T, C), with one T."""
+    return np.concatenate([np.array(windows[0]).reshape(len(windows[0]), -1), windows[1]], 1)
+
+
+def by_values(
+    train: Windows, targets: Tensor, others: dict[str, Windows], classes: int
+) -> Found | None:
+    """Return the forest of all values, see `by_forest`; None if windows differ in length."""
+    lengths = {len(one) for part in (train, *others.values()) for one in part[0]}
+    if len(lengths) > 1 or not 1 <= train[0][0].size <= MOST_VALUES:
+        return None
+    return by_forest(train, targets, others, classes, features=all_values, title=VALUES)
 
 
 def by_forest(

@@ -25,6 +25,7 @@ from elman.encode.labels import balanced_weights, label_numbers
 from elman.errors import ArgumentError, DataError
 from elman.heads.forest import trees_of
 from elman.heads.labels import LabelHead
+from elman.heads.wide import check_share, share_of
 from elman.inputs.input import Input, Reader
 from elman.inputs.target_column import TargetColumn
 from elman.model import Head, SequenceModel
@@ -60,7 +61,6 @@ from elman.targets.target import (
 )
 
 RARE = 5  # examples; classes with fewer are reported
-FEW = 100  # examples; with fewer, the network and the temperature have less influence
 MISTAKES = 10  # mistakes in the report
 
 
@@ -158,9 +158,7 @@ class Labels(Target[SequenceModel]):
     def restore(cls, described: Mapping[str, Any], settings: LabelSettings) -> Labels:
         """Return the labels of a saved model; models of older versions have fewer facts."""
         check_names("classes", described.get("classes"))
-        share, trees = described.get("share", 1.0), described.get("trees", 0)
-        if not (isinstance(share, int | float) and 0 < share <= 1):
-            raise ArgumentError(f"share must be above 0 and at most 1, got {share!r}")
+        share, trees = check_share(described.get("share", 1.0)), described.get("trees", 0)
         check_whole(trees, "trees", least=0)
         temperature = described.get("temperature", 1.0)
         if not (isinstance(temperature, int | float) and 0 < temperature < float("inf")):
@@ -212,7 +210,7 @@ class Labels(Target[SequenceModel]):
 
     def start(self, train: Examples, input: Input) -> None:
         """Choose the share of the network, and the number of trees of the wide part."""
-        self.share = round(len(train) / (len(train) + FEW), 4)
+        self.share = share_of(len(train))
         self.trees = trees_of(several=self.several) if input.levels > 1 else 0
 
     def training(self, input: Input, examples: Examples, head: Head, notes: list[str]) -> Prepared:
@@ -341,7 +339,7 @@ class Labels(Target[SequenceModel]):
         train, held = numbers["train"][0], numbers["validation"][0]
         scores = {name: self.scores(network, input, part.items) for name, part in others.items()}
         fitted = fit_temperature(scores["validation"], held, several=self.several)
-        fitted **= len(held) / (len(held) + FEW)  # with few examples it shrinks towards 1
+        fitted **= share_of(len(held))  # with few examples it shrinks towards 1
         self.temperature = round(fitted, 4)
         note = calibration_note(self.temperature, tested="test" in parts)
         ours = {name: self._scores(scores[name], *numbers[name]) for name in others}

@@ -174,9 +174,12 @@ class LiveTags(LiveTarget[tuple[str, float]]):
         return other
 
     def push(self, states: Tensor, bag: Bag | None) -> tuple[str, float]:
-        """Return the tag of the last of the next states."""
-        for h in states.unbind(1):
+        """Return the tag of the last of the next states; the bag has a row for each of them."""
+        extra = None if bag is None or self._head.wide is None else self._head.wide(bag)
+        for n, h in enumerate(states.unbind(1)):
             scores = self._head(h)
+            if extra is not None:
+                scores = scores + extra[n]
             if self._head.chain:
                 if self._before is None:
                     scores = scores + self._head.begin

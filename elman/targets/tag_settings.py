@@ -17,6 +17,8 @@ class TagSettings(InputSettings):
 
     monitor: Literal["loss", "accuracy", "last"] = "accuracy"
     """Validation score that selects the weights to keep, ties by loss; last keeps the last ones."""
+    wide: bool = True
+    """Groups: start training from a linear model that reads each row alone."""
     bptt: int | None = None
     """Must be None: the gradient of a tagger flows through whole sentences or windows."""
     chain: bool = False

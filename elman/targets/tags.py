@@ -14,12 +14,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from elman.arguments import check_names
 from elman.decode.events import events_of
 from elman.errors import DataError
 from elman.heads.tags import IGNORED, TagHead
+from elman.heads.wide import Wide, check_share, share_of
 from elman.inputs.input import Array, Input, Reader
 from elman.inputs.target_column import TargetColumn
 from elman.model import Head, SequenceModel
@@ -54,12 +57,15 @@ class Tags(Target[SequenceModel]):
     Args:
         settings: settings of the tags.
         names: tags of the training data, in the order of the scores.
+        share: factor of the network's scores if there is a wide part, see `TagHead`.
     """
 
     noun, named_by = "tags", "tags"
 
-    def __init__(self, settings: TagSettings, names: list[str]) -> None:
-        self.settings, self.names = settings, names
+    def __init__(self, settings: TagSettings, names: list[str], share: float = 1.0) -> None:
+        self.settings, self.names, self.share = settings, names, share
+        wide = settings.wide and settings.group is not None
+        self.classes_of_wide = len(names) if wide else 0
 
     # Reading.
 
@@ -126,13 +132,13 @@ class Tags(Target[SequenceModel]):
 
     def described(self) -> dict[str, Any]:
         """Return the facts from which `restore` rebuilds the tags."""
-        return {"tags": self.names}
+        return {"tags": self.names, "share": self.share}
 
     @classmethod
     def restore(cls, described: Mapping[str, Any], settings: TagSettings) -> Tags:
         """Return the tags of a saved model."""
         check_names("tags", described.get("tags"))
-        return cls(settings, list(described["tags"]))
+        return cls(settings, list(described["tags"]), check_share(described.get("share", 1.0)))
 
     def notes_on(
         self, train: Examples, others: Mapping[str, Examples], reader: Reader
@@ -168,13 +174,37 @@ class Tags(Target[SequenceModel]):
 
     def head(self, size: int, input: Input) -> TagHead:
         """Return the layer that computes a score for each tag at each step."""
-        return TagHead(size, len(self.names), chain=self.settings.chain)
+        features = input.features if self.classes_of_wide else 0
+        return TagHead(
+            size,
+            len(self.names),
+            chain=self.settings.chain,
+            features=features,
+            share=self.share if features else 1.0,
+        )
+
+    def start(self, train: Examples, input: Input) -> None:
+        """Choose the share of the network."""
+        self.share = share_of(self.count(train))
 
     def training(self, input: Input, examples: Examples, head: Head, notes: list[str]) -> Prepared:
-        """Return windows and the numbers of their tags."""
+        """Return windows and the numbers of their tags, after fitting the wide part."""
         names = input.sklearn_baselines(each=True)
         notes += absent("sklearn", names) if names else []
-        return self.validation(input, examples, head)
+        ready, wide = self.validation(input, examples, head), wide_of(head)
+        if wide is None:
+            return ready
+        bag, lengths = input.step_bag(examples.items), list(map(len, examples.items))
+        assert bag is not None
+        wanted = torch.from_numpy(np.concatenate(ready.targets))
+        weights = torch.ones(len(wanted), len(self.names), dtype=torch.float32)
+        of_item = torch.repeat_interleave(torch.tensor(lengths))
+        scores = wide.fit(bag, wanted, weights, of_item)
+        notes.append(
+            f"training starts from a linear model of {input.wide} of each row; set wide=False to "
+            "train the recurrence alone"
+        )
+        return ready._replace(extra=scores.split(lengths))
 
     def validation(self, input: Input, examples: Examples, head: Head) -> Prepared:
         """Return windows and the numbers of their tags."""
@@ -190,7 +220,17 @@ class Tags(Target[SequenceModel]):
         return Prepared(
             [part_of(arrays[n], begin, end) for n, begin, end in spans],
             [numbers[n][begin:end] for n, begin, end in spans],
+            self._extra(input, examples.items, head),
         )
+
+    def _extra(self, input: Input, items: Sequence[Any], head: Head) -> Sequence[Tensor] | None:
+        """Return the scores (T, K) of the wide part for each item; None without one."""
+        wide = wide_of(head)
+        bag = input.step_bag(items) if items else None
+        if wide is None or bag is None:
+            return None
+        scores: Tensor = wide(bag)
+        return list(scores.split(list(map(len, items))))
 
     # Use.
 
@@ -201,8 +241,8 @@ class Tags(Target[SequenceModel]):
         result: list[list[str]] = [[] for _ in items]
         head = network.head
         assert isinstance(head, TagHead)
-        arrays = input.encode(items)
-        for rows, states in states_of(network, arrays, self.settings.batch_size):
+        arrays, extra = input.encode(items), self._extra(input, items, head)
+        for rows, states in states_of(network, arrays, self.settings.batch_size, extra):
             if not states.data.shape[1]:
                 continue
             best = head.best(states).tolist()
@@ -216,9 +256,11 @@ class Tags(Target[SequenceModel]):
     ) -> list[Array]:
         """Return the probabilities (T, K) of the tags at each step of the array of each item."""
         result: list[Array] = [np.zeros((0, len(self.names))) for _ in items]
-        arrays = input.encode(items)
-        for rows, states in states_of(network, arrays, self.settings.batch_size):
-            p = network.head(states.data).softmax(2).numpy()
+        head = network.head
+        assert isinstance(head, TagHead)
+        arrays, extra = input.encode(items), self._extra(input, items, head)
+        for rows, states in states_of(network, arrays, self.settings.batch_size, extra):
+            p = head.scores(states).softmax(2).numpy()
             for n, row, length in zip(rows.tolist(), p, states.lengths.tolist(), strict=True):
                 result[n] = row[:length]
         return result
@@ -315,6 +357,12 @@ class Tags(Target[SequenceModel]):
         title = f"Most frequent mistakes, {name} data"
         table = {"title": title, "columns": [reader.unit], "rows": rows}
         return {"tables": [table] if rows else [], "samples": samples}
+
+
+def wide_of(head: Head) -> Wide | None:
+    """Return the wide part of a head; None without one."""
+    assert isinstance(head, TagHead)
+    return head.wide
 
 
 def _of_steps(

@@ -42,13 +42,13 @@ class Prepared(NamedTuple):
     Attributes:
         arrays: numbers (T, F) of items or of their windows.
         targets: (N,) or (N, K), or (T,) for each array.
-        extra: scores (N, K) of the wide part; None without one.
+        extra: scores (N, K) of the wide part, or (T, K) for each array; None without one.
         padding: pads targets that have their own lengths, see `ExampleBatches`.
     """
 
     arrays: list[Any]
     targets: Tensor | list[NDArray[Any]]
-    extra: Tensor | None = None
+    extra: Tensor | Sequence[Tensor] | None = None
     padding: int | None = None
 
     def batches(self, rows: int) -> ExampleBatches:
@@ -238,7 +238,10 @@ def part_of(array: Array | Composite, begin: int, end: int) -> Array | Composite
 
 
 def states_of(
-    network: SequenceModel, arrays: list[Any], rows: int, extra: Tensor | None = None
+    network: SequenceModel,
+    arrays: list[Any],
+    rows: int,
+    extra: Tensor | Sequence[Tensor] | None = None,
 ) -> Iterator[tuple[Tensor, Padded]]:
     """Yield the indices and states (B, T, D) of arrays, in batches of similar lengths."""
     network.eval()

@@ -342,7 +342,7 @@ class Classifier(LabelSettings, ExampleTask):
             copy_weights(self.model.core, earlier.model.core)
 
     def _choose(self, parts: Mapping[str, Examples], notes: list[str]) -> None:
-        from elman.targets.labels import FEW
+        from elman.heads.wide import FEW
         from elman.tasks.spotting import facts_for
 
         self.described |= facts_for(self.keywords, self.classes, self.input_, parts["train"])

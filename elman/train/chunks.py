@@ -251,7 +251,8 @@ class ExampleBatches:
         times: how often an epoch uses each example.
         change: returns a random variation of an array, and for each of its steps the index of the
             original step; None to use the examples unchanged.
-        extra: (N, ...) information about each example as a whole; None for none.
+        extra: (N, ...) information about each example as a whole, or (T_n, ...) about its steps;
+            None for none.
 
     Example:
         >>> import torch
@@ -274,7 +275,7 @@ class ExampleBatches:
         padding: int | None = None,
         times: int = 1,
         change: Change | None = None,
-        extra: Tensor | None = None,
+        extra: Tensor | Sequence[Tensor] | None = None,
     ) -> None:
         self.extra = extra
         self.sequences, self.targets, self.padding = sequences, targets, padding
@@ -305,8 +306,11 @@ class ExampleBatches:
                 some = [torch.from_numpy(target) for target in targets or ()]
                 wanted = nn.utils.rnn.pad_sequence(some, True, self.padding or 0)
             inputs = pad_arrays(arrays)
-            if self.extra is not None:
+            if isinstance(self.extra, Tensor):
                 inputs = inputs._replace(extra=self.extra[torch.from_numpy(chosen)])
+            elif self.extra is not None:
+                some = [self.extra[n] for n in chosen]
+                inputs = inputs._replace(extra=nn.utils.rnn.pad_sequence(some, True))
             yield Chunk(inputs, wanted)
 
 

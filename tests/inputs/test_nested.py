@@ -17,6 +17,7 @@ from elman.cli import main
 from elman.encode.embed import Embed
 from elman.encode.nest import Nest
 from elman.errors import ArgumentError, DataError
+from elman.heads.wide import Wide
 from elman.padded import Nested, pad_arrays
 
 SMALL: dict[str, Any] = {"hidden_size": 16, "epochs": 12, "learning_rate": 0.02, "device": "cpu"}
@@ -60,7 +61,7 @@ def write(path: Path, table: Table) -> None:
 def tagger() -> elman.Tagger:
     inputs = {"said": "text", "pause": "number"}
     return elman.Tagger(**SMALL, group="talk", inputs=inputs, bidirectional=False).fit(
-        talks(100, 0)
+        talks(200, 0)
     )
 
 
@@ -108,10 +109,42 @@ def test_labels_of_groups_and_of_the_saved_model(tmp_path: Path) -> None:
     again = elman.Classifier.load(tmp_path / "model")
     some = only(data, "talk", "said")
     np.testing.assert_array_equal(again.predict_proba(some), model.predict_proba(some))
-    first = only({name: values[:2] for name, values in data.items()}, "talk", "said")
-    np.testing.assert_allclose(
-        model.predict_proba(first)[0], model.predict_proba(first)[0], rtol=1e-6
-    )
+
+
+def test_live_labels_of_a_group_are_those_of_its_rows_so_far() -> None:
+    model = elman.Classifier(**SMALL, group="talk", text="said", bidirectional=False)
+    model.fit(talks(100, 0))
+    assert model.input_.features
+    said = ["hello so low", "again", "so high now"]
+    live = model.stream()
+    for count in range(1, 4):
+        live.push("so low")
+        live.restart()
+        for one in said[: count - 1]:
+            live.push(one)
+        live.restore(live.state_bytes())
+        found = live.push(said[count - 1])
+        wanted = model.predict_proba({"talk": ["t"] * count, "said": said[:count]})
+        np.testing.assert_allclose(list(found.values()), wanted[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("chain", [False, True])
+def test_a_tagger_starts_from_a_linear_model_of_each_row(chain: bool, tmp_path: Path) -> None:
+    settings = {**SMALL, "epochs": 1, "learning_rate": 1e-9}
+    table = talks(100, 0)
+    model = elman.Tagger(**settings, group="talk", text="said", chain=chain).fit(table)
+    assert isinstance(model.head.wide, Wide)
+    alone = elman.Classifier(**settings, text="said", label="tags")
+    rows = only(table, "said", "tags")
+    wanted = alone.fit(rows, validation=rows).evaluate(rows)["accuracy"]
+    assert abs(model.evaluate(table)["accuracy"] - wanted) < 0.03
+    model.save(tmp_path / "model")
+    again, some = elman.Tagger.load(tmp_path / "model"), only(table, "talk", "said")
+    assert again.predict(some) == model.predict(some)
+    assert again.head.share == model.head.share < 1
+    plain = elman.Tagger(**settings, group="talk", text="said", wide=False).fit(table)
+    assert plain.head.wide is None
+    assert plain.evaluate(table)["accuracy"] < wanted - 0.1
 
 
 def test_own_settings_of_the_only_input_and_a_saved_model(tmp_path: Path) -> None:

@@ -229,6 +229,23 @@ def test_a_forest_for_many_classes_has_fewer_trees_or_is_skipped(
             assert found[1]["test"].argmax(1).tolist() == y.tolist()
 
 
+def test_a_forest_of_all_values_reads_where_they_are() -> None:
+    draw = np.random.default_rng(0)
+    y = torch.arange(200) % 3
+    values = [draw.normal(size=(6, 2)) for _ in y]
+    for one, k in zip(values, y.tolist(), strict=True):
+        one[2:5] = one[2:5][np.argsort(one[2:5, 0])]  # so that first, last and order say nothing
+        one[2:5, 0] = np.roll([0.0, 0.0, 9.0], k)
+    windows = (values, np.zeros((200, 0)), np.arange(200))
+    half = ([*values[:100]], np.zeros((100, 0)), np.arange(100))
+    name, found = window_statistics.by_values(half, y[:100], {"test": windows}, 3) or ("", {})
+    assert name == "random forest on all values"
+    assert (found["test"].argmax(1) == y).float().mean() > 0.95
+    ragged = ([*values[:99], values[99][:5]], np.zeros((100, 0)), np.arange(100))
+    assert window_statistics.by_values(half, y[:100], {"test": ragged}, 3) is None
+    assert window_statistics.by_values(ragged, y[:100], {"test": windows}, 3) is None
+
+
 def test_tags_that_are_not_in_the_training_data_count_in_the_macro_mean() -> None:
     reader = SimpleNamespace(unit="steps")
     steps: Any = SimpleNamespace(reader=reader, is_known=lambda _: None)
