@@ -330,3 +330,23 @@ def test_a_table_without_rows_or_with_other_columns_names_the_remedy(
         message = f"none: a folder without files; expected one or more {kinds}"
         assert message in refused(f"none --task {task}")
     assert "Unknown option: --tags" in refused("label.csv --label label --tags x")
+
+
+def test_the_vectors_and_scores_of_the_first_row(look: Look, tmp_path: Path) -> None:
+    rows = "".join(f"so good,{n},yes,t{n}\nso bad,{-n},no,t{n}\n" for n in range(9))
+    write(tmp_path / "a.csv", f"text,price,label,talk\n{rows}")
+    lines = look("a.csv --hidden-size 8 --embedding-size 5")
+    assert of(lines, "vectors").startswith("(1, 2, 5): items, steps, features; [")
+    assert of(lines, "scores").startswith("(1, 2), before training: no=")
+    lines = look("a.csv --hidden-size 8 --input text:text --input price:number")
+    assert of(lines, "vectors").startswith("(1, 2, 16): ")  # 8 for each input
+    lines = look("a.csv --task tagger --tags label --group talk --hidden-size 8 --no-bidirectional")
+    assert of(lines, "vectors").startswith("(1, 2, 8): ")  # a vector for each row
+    assert of(lines, "scores").startswith("(1, 2, 2) at the first step, before training: no=")
+    write(tmp_path / "b.csv", "text,label\n" + "so good,1\nso bad,1\n" * 9)
+    lines = look("b.csv")
+    assert any("at least 2 classes are needed" in line for line in lines)
+    assert not any(line.strip().startswith("scores") for line in lines)
+    write(tmp_path / "c.csv", "source,target\none two,eins zwei\ntwo,zwei\n")
+    lines = look("c.csv --task translator")
+    assert of(lines, "vectors").startswith("(1, ")

@@ -125,7 +125,7 @@ def _print(data: Path, found: Look, kinds: Sequence[dict[str, str]]) -> None:
     _some("", [as_on_shell(f"{place}: {reason}") for place, reason in found.refused], REFUSED)
     _some("notes", list(map(as_on_shell, found.notes)), NOTES)
     show("how the first row becomes numbers:")
-    for title in ("cells", "item", "numbers", "shape"):
+    for title in ("cells", "item", "numbers", "shape", "vectors", "scores"):
         if text := vars(found)[title]:
             lines = text.split("\n")
             short = [one if len(one) <= WIDTH else f"{one[:WIDTH]}..." for one in lines]

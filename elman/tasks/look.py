@@ -1,4 +1,4 @@
-"""Preview how a task would read data: its rows, and the conversion of the first one to numbers.
+"""Preview how a task would read data: its rows, and the steps from the first one to scores.
 
 Nothing is trained or written.  By default only the first rows of a large file are read.  LOOKS has
 the function of each task.  This file does not import torch.
@@ -51,6 +51,8 @@ class Look:
     item: str = ""  # the item that the row becomes
     numbers: str = ""  # the numbers of the item that the network reads
     shape: str = ""  # the shape of a training batch, and the names of its axes
+    vectors: str = ""  # what the recurrence of an untrained network reads
+    scores: str = ""  # what an untrained network computes
 
 
 class _Refused(Rejects):
@@ -135,6 +137,7 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
     """Look at the items of a task, and at their labels, tags or texts."""
     from elman.inputs.declared import read_declared
     from elman.inputs.kinds import find_kinds
+    from elman.tasks.look_network import vectors_and_scores
 
     kinds = find_kinds(model, (data, targets), model.usual_input)
     reader = model._reader(kinds)
@@ -183,8 +186,18 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
     if learned.vocabulary is not None:
         look.notes.append(_size_of(learned.vocabulary))
     sizes = f"({model.batch_size}"
-    found = _numbers_of(learned, item, learned.encode([item])[0], sizes, str(steps))
+    (array,) = learned.encode([item])
+    found = _numbers_of(learned, item, array, sizes, str(steps))
     look.numbers, look.shape = ("\n".join(lines) for lines in zip(*found, strict=True))
+    if model.vectors is not None or getattr(model, "start_from", None) is not None:
+        return look  # the size of the vectors is in a file
+    try:
+        target = kind.learn(examples, source.name, (data, targets), model)
+        target.start(examples, learned)
+    except DataError as error:  # such as a single label
+        look.notes.append(str(error))
+        return look
+    look.vectors, look.scores = vectors_and_scores(model, learned, target, array)
     return look
 
 
