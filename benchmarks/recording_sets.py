@@ -17,7 +17,7 @@ Pair = tuple[Any, Any]  # recordings and labels
 STATIC = ("Age", "Gender", "Height", "ICUType")
 MEASUREMENTS = {"variable": "variable", "static": STATIC}  # settings of PhysioNet
 KINDS = dict(zip(STATIC, ("number", "category", "number", "category"), strict=True))
-APART = {"variable": "variable", "inputs": {"stay": "recording", **KINDS}}
+APART = {"variable": "variable", "inputs": {"stay": "recordings", **KINDS}}
 AEON = ("ArrowHead", "BasicMotions", "GunPoint", "ItalyPowerDemand", "JapaneseVowels", "OSULeaf")
 
 

@@ -62,9 +62,14 @@ class FusedReader(Reader):
     ) -> Source:
         """Return a source of the columns and the targets, see `Reader.open`."""
         rows = self._open(given, target, labelled=labelled, lenient=lenient)
-        if self.settings.missing_files and (labelled or rows.files):
-            check_files(rows, self.parts.values())
+        if rows.files and not labelled:
+            self.check_files(rows)
         return rows
+
+    def check_files(self, rows: Rows) -> None:
+        """Raise a DataError if files may be missing, and a column has no file that exists."""
+        if self.settings.missing_files:
+            check_files(rows, self.parts.values())
 
     def _open(self, given: Any, target: TargetColumn, *, labelled: bool, lenient: bool) -> Rows:
         source, targets = pair(given)
@@ -186,6 +191,7 @@ class FusedReader(Reader):
     ) -> Examples:
         """Return all rows with the content of their files, see `Reader.read`."""
         examples = super().read(source, target, target_of, rejects, like)
+        self.missing_files.check(source.name)
         return self.checked(self.filled(examples, like, rejects), source.name, target)
 
     def filled(

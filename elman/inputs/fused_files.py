@@ -28,18 +28,28 @@ class MissingFiles:
 
     def __init__(self) -> None:
         self.named, self.absent = Counter[str](), Counter[str]()
+        self.first: dict[str, Path] = {}  # the first file of each column that does not exist
 
     def add(self, part: Reader, cell: str | Path) -> bool:
         """Return whether the file of a cell does not exist, and count it."""
         self.named[part.column] += 1
         absent = not _exists(part, cell)
         self.absent[part.column] += absent
+        if absent:
+            self.first.setdefault(part.column, part.folder / cell)
         return absent
 
     def clear(self) -> None:
         """Forget all files."""
         self.named.clear()
         self.absent.clear()
+        self.first.clear()
+
+    def check(self, name: str) -> None:
+        """Raise a DataError if no file of a column exists; `name` is that of the data."""
+        for column, count in self.absent.items():
+            if count == self.named[column]:
+                raise _no_file(name, column, self.first[column])
 
     def notes(self) -> list[str]:
         """Return a note for each column of which files do not exist."""
@@ -84,10 +94,13 @@ def check_files(rows: Rows, parts: Iterable[Reader]) -> None:
             absent = absent or part.folder / cell
         else:
             if absent is not None:
-                raise DataError(
-                    f"{rows.name}: column {part.column!r}: none of its files exists, such as "
-                    f"{absent}; {RELATIVE}"
-                )
+                raise _no_file(rows.name, part.column, absent)
+
+
+def _no_file(name: str, column: str, first: Path) -> DataError:
+    return DataError(
+        f"{name}: column {column!r}: none of its files exists, such as {first}; {RELATIVE}"
+    )
 
 
 def _exists(part: Reader, cell: str | Path) -> bool:

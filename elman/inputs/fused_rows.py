@@ -78,6 +78,7 @@ class FusedRowsReader(FusedReader):
                 rejects.add(place, error)
             else:
                 examples.add(item, answer, place)
+        self.missing_files.check(source.name)
         return self.checked(self.filled(examples, like, rejects), source.name, target)
 
     def given(self, data: Any, like: Input, target: TargetColumn) -> list[Item]:

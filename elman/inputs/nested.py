@@ -21,6 +21,7 @@ from elman.encode.bags import Bag
 from elman.encode.encoder import Encoder
 from elman.encode.nest import Nest
 from elman.errors import ArgumentError, DataError
+from elman.inputs.fused import FusedReader
 from elman.inputs.input import Guesses, Input, Probabilities, Reader
 from elman.inputs.live import LiveInput
 from elman.inputs.live_nested import LiveRows
@@ -92,13 +93,16 @@ class NestedReader(Reader):
         names = [*self.columns, self.group, *([target.name or target.noun] if labelled else [])]
         if not is_path(source):
             return Table(source).rows(names)
-        return Rows(
+        rows = Rows(
             source,
             names,
             encoding=self.settings.encoding,
             lenient=lenient,
             delimiter=self.settings.delimiter,
         )
+        if isinstance(self.inner, FusedReader):
+            self.inner.check_files(rows)
+        return rows
 
     def read(
         self,

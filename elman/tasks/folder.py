@@ -5,7 +5,8 @@
     source_tokenizer.json    vocabulary of a translator's sources
     words.json               words and characters of a tagger
     wide.safetensors         features of a classifier's wide part
-    inputs/0, inputs/1, ..   the files of each of several inputs
+    inputs/0, inputs/1, ..   the files of each of several inputs; for groups inputs/ has the files
+                             of the rows
     series.json              scales, categories and names of a forecaster's series, and
     history.safetensors      their last values, after which forecasts begin
     weights.safetensors      the best weights
@@ -142,17 +143,23 @@ def start_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for place in (folder, *sorted((folder / INPUTS).glob("*"))):
-            for name in OURS:
-                (place / name).unlink(missing_ok=True)
-                (place / f".{name}.part").unlink(missing_ok=True)
-            if place != folder and place.is_dir() and not any(place.iterdir()):
-                place.rmdir()
-        if (folder / INPUTS).is_dir() and not any((folder / INPUTS).iterdir()):
-            (folder / INPUTS).rmdir()
+        _delete_parts(folder)
     except OSError as error:
         raise FolderError(f"{folder}: cannot be created ({error.strerror})") from error
     start_manifest(folder)
+
+
+def _delete_parts(folder: Path) -> None:
+    """Delete the files of a run in a folder and in the folders of its inputs."""
+    for name in OURS:
+        (folder / name).unlink(missing_ok=True)
+        (folder / f".{name}.part").unlink(missing_ok=True)
+    inside = folder / INPUTS
+    for place in (*sorted(inside.glob("*")), inside):
+        if place.is_dir():
+            _delete_parts(place)
+            if not any(place.iterdir()):
+                place.rmdir()
 
 
 def check_folder(folder: Path, *, checkpoint: bool) -> None:

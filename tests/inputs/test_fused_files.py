@@ -150,6 +150,39 @@ def test_missing_files_are_counted_and_a_wrong_folder_is_an_error(
     assert len(elman.load(run).predict(alone)) == 1
 
 
+def test_a_wrong_folder_of_groups_and_of_recordings_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels = np.zeros((6, 6), np.uint8)
+    for n in range(COUNT):
+        Image.fromarray(pixels + n).save(tmp_path / f"{n}.png")
+    rows = "".join(f"g{n // 2},{n}.png,{n},{'ab'[n // 2 % 2]}\n" for n in range(COUNT))
+    groups = tmp_path / "groups.csv"
+    groups.write_text(f"talk,photo,size,label\n{rows}")
+    steps = "".join(
+        f"r{n},{t},{t * n % 5},{n}.png,{'ab'[n % 2]}\n" for n in range(COUNT) for t in range(4)
+    )
+    recordings = tmp_path / "recordings.csv"
+    recordings.write_text(f"unique_id,ds,x,photo,label\n{steps}")
+    forms = (
+        (groups, ["--group", "talk", "--input", "photo:image", "--input", "size:number"]),
+        (recordings, ["--input", "sensor:recordings", "--channels", "x", "--input", "photo:image"]),
+    )
+    run = tmp_path / "run"
+    for table, form in forms:
+        train = ["train", "classifier", str(table), *form, *FLAGS, "--missing-files"]
+        train += [f"--out={run}", "--overwrite"]
+        assert main(train) == 0
+        capsys.readouterr()
+        (tmp_path / "elsewhere").mkdir(exist_ok=True)
+        train[2] = str(table.rename(tmp_path / "elsewhere" / table.name))
+        for command in (train, ["evaluate", str(run), train[2]]):
+            assert main(command) == 2
+            shown = capsys.readouterr().err
+            assert f"{table.name}: column 'photo': none of its files exists, such as " in shown
+            assert shown.count("\n") == 1
+
+
 def test_progress_and_notes_reach_every_input() -> None:
     images = [np.full((6, 6), n, np.uint8) for n in range(COUNT)]
     settings = InputSettings(inputs=("photo:image", "review:text"))

@@ -147,6 +147,18 @@ def test_a_tagger_starts_from_a_linear_model_of_each_row(chain: bool, tmp_path: 
     assert plain.evaluate(table)["accuracy"] < wanted - 0.1
 
 
+def test_a_model_of_groups_is_replaced(tmp_path: Path) -> None:
+    table, run = tmp_path / "talks.csv", tmp_path / "run"
+    write(table, talks(20, 0))
+    settings = {**SMALL, "epochs": 1}
+    inputs = {"said": "text", "pause": "number"}
+    elman.Tagger(**settings, group="talk", inputs=inputs).fit(table, out=run)
+    elman.Tagger(**settings, group="talk", text="said").fit(table, out=run, overwrite=True)
+    assert not (run / "inputs" / "inputs").exists()
+    elman.Classifier(**settings, text="said").fit(table, out=run, overwrite=True)
+    assert not (run / "inputs").exists()
+
+
 def test_own_settings_of_the_only_input_and_a_saved_model(tmp_path: Path) -> None:
     own = elman.Text(embedding_size=6, min_count=1)
     model = elman.Tagger(**{**SMALL, "epochs": 1}, group="talk", inputs={"said": own})
