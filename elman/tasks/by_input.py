@@ -45,12 +45,15 @@ def scores_by_input(
     found: dict[str, float] = {}
     fused, rows = fused_of(learned), isinstance(learned, Groups)
     names = () if fused is None else fused.reader.columns
+    done: dict[tuple[int, ...], Mapping[str, Any]] = {}  # of two, one alone is without the other
     for k, name in enumerate(names):
-        others = [n for n in range(len(names)) if n != k]
-        for words, kept in (("with only", [k]), ("without", others)):
+        others = tuple(n for n in range(len(names)) if n != k)
+        for words, kept in (("with only", (k,)), ("without", others)):
             if learned.reader.settings.each_step and 0 not in kept and not rows:
                 continue  # without the main input there are no steps
-            scores = score(network, learned, _with_only(examples, kept, rows=rows))
+            if kept not in done:
+                done[kept] = score(network, learned, _with_only(examples, kept, rows=rows))
+            scores = done[kept]
             found |= {f"{key} {words} {name}": scores[key] for key in _main(scores)}
     return found
 
