@@ -60,7 +60,7 @@ from texts import Settings, finish, parser_of, settings_of
 import elman
 from elman.encode.recordings import RecordingIndex
 from elman.inputs.fused_trained import Fused
-from elman.inputs.recording import Recorded
+from elman.inputs.recording_trained import Recorded
 from elman.read.examples import Examples
 from elman.read.recording_source import RecordingSource
 from elman.read.recordings import Layout

@@ -8,7 +8,7 @@ NAME                   settings       scores
 speech_commands        .yaml          test accuracy
 speech_commands_small  .yaml          test accuracy of a model of fewer than 100,000 parameters
 fsdd                   .yaml          test accuracy, official split
-fsdd_speakers          fsdd.yaml      test accuracy for each speaker, learned from the five others
+fsdd_speakers          .yaml          test accuracy for each speaker, learned from the five others
 an4                    .yaml          WER and CER; with an n-gram model of the training transcripts
 an4_whole              an4            the same, learned from the validation part too
 an4_live               .yaml          WER of a transducer that reads forward only
@@ -163,7 +163,7 @@ RUNS: dict[str, tuple[Callable[[Path, Settings], Facts], str]] = {
     "speech_commands": (labels, "speech_commands"),
     "speech_commands_small": (labels, "speech_commands_small"),
     "fsdd": (lambda folder, settings: labels(folder, settings, "official"), "fsdd"),
-    "fsdd_speakers": (speakers, "fsdd"),
+    "fsdd_speakers": (speakers, "fsdd_speakers"),
     "an4": (transcripts, "an4"),
     "an4_whole": (partial(transcripts, chosen_by="an4"), "an4"),
     "an4_live": (transcripts, "an4_live"),

@@ -23,8 +23,9 @@ from elman.errors import ArgumentError
 class Padded(NamedTuple):
     """Sequences `data` (B, T, ...), in which row b has `lengths[b]` elements; `lengths` is (B,).
 
-    `extra` (B, ...) is optional information about each row as a whole, and `others` are further
-    inputs of the rows, with lengths of their own.
+    `extra` (B, ...) is optional information about each row as a whole, such as the number of its
+    first elements that are missing, and `others` are further inputs of the rows, with lengths of
+    their own.
 
     Example:
         >>> import torch
@@ -89,7 +90,7 @@ class Joint(Composite):
     """
 
     first: NDArray[Any] | None
-    others: tuple[NDArray[Any] | None, ...]
+    others: tuple[NDArray[Any] | Delayed | None, ...]
 
     def __len__(self) -> int:
         return 1 if self.first is None else max(1, len(self.first))
@@ -121,7 +122,12 @@ class Delayed(ABC):
     """An array (T, ...) that is made when a batch needs it, so that all of them need little memory.
 
     Its length is known before.
+
+    Attributes:
+        missing: number of first elements that are missing.
     """
+
+    missing = 0
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -147,7 +153,9 @@ def pad_arrays(arrays: Sequence[Any]) -> Padded:
         return first._replace(others=tuple(others))
     rows = [None if array is None else row_of(array) for array in arrays]
     known = next((row for row in rows if row is not None), torch.zeros(0))
-    return Padded.pad([known[:0] if row is None else row for row in rows])
+    batch = Padded.pad([known[:0] if row is None else row for row in rows])
+    missing = [one.missing if isinstance(one, Delayed) else 0 for one in arrays]
+    return batch._replace(extra=torch.tensor(missing)) if any(missing) else batch
 
 
 def row_of(values: Sequence[int] | NDArray[Any] | Delayed) -> Tensor:

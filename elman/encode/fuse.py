@@ -6,8 +6,10 @@
         late             [max_s h_s ; last states] of the states h_s of a bidirectional GRU that has
                          read input k
         attention        sum_s softmax_s(W x_t . h_s / sqrt(U)) h_s over the states h_s of this GRU
-        early            the vector of input k at the same moment, s = floor((t + 1/2) r) with r
-                         steps of input k in a step of the main input
+        early            the vector of input k at the same moment, s = floor((t + 1/2) r + o) with r
+                         steps of input k in a step of the main input, of which o come before the
+                         main input begins; input k is missing before its first and after its last
+                         step
     g_k,t = sigmoid(w_k . [x_t ; e_2,t ; ..] + b_k)        a gate for each input
     z_t = [g_1,t x_t ; g_2,t e_2,t ; ..]
 
@@ -95,21 +97,28 @@ class ReadMoments(nn.Module):
         return nn.functional.pad(one.data, (0, 0, 0, x.shape[1] - one.data.shape[1]))
 
 
-def at_moments(steps: int, begin: int, end: int, ratio: float) -> NDArray[np.int64]:
+def at_moments(
+    steps: int, begin: int, end: int, ratio: float, offset: float = 0.0
+) -> NDArray[np.int64]:
     """Return the step of an input for each step of the main input, up to the end of the input.
 
     Args:
         steps: S, the number of steps of the input.
         begin, end: steps of the main input.
         ratio: r.
+        offset: o; below 0 if the input begins after the main input, and the steps before its
+            beginning are then below 0, too.
 
     Example:
         >>> from elman.encode.fuse import at_moments
         >>> at_moments(2, 0, 6, 0.5).tolist(), at_moments(6, 1, 3, 2.0).tolist()
         ([0, 0, 1, 1], [3, 5])
+        >>> at_moments(2, 0, 6, 1.0, -2.0).tolist()
+        [-2, -1, 0, 1]
     """
-    found = ((np.arange(begin, end) + 0.5) * ratio).astype(np.int64)
-    return found[found < steps]
+    places = np.floor((np.arange(begin, end) + 0.5) * ratio + offset)
+    found: NDArray[np.int64] = places.astype(np.int64)
+    return found[found < steps] if steps else found[:0]
 
 
 class Fuse(nn.Module):
@@ -189,8 +198,8 @@ class Fuse(nn.Module):
             vectors = self.missing[k].expand(len(first), first.shape[1], -1)
             if one.data.shape[1] and bool((one.lengths > 0).any()):
                 reader, inside = self.readers[k - 1], there[:, k, None]
-                if isinstance(reader, ReadMoments):  # after its end the input is missing
-                    inside = inside & time_mask(one.lengths.to(there.device), first.shape[1])
+                if isinstance(reader, ReadMoments):
+                    inside = inside & _moments(one, first.shape[1]).to(there.device)
                 read = reader(first, self.encoders[k](one, generator=generator))
                 vectors = torch.where(inside.unsqueeze(2), read, vectors)
             found.append(vectors)
@@ -214,3 +223,9 @@ class Fuse(nn.Module):
         if not self.main_dropped:
             kept[:, 0] = True
         return kept & there
+
+
+def _moments(one: Padded, steps: int) -> Tensor:
+    """Return a mask (B, T) of the steps of the main input at which another input is not missing."""
+    there = time_mask(one.lengths, steps)
+    return there if one.extra is None else there & ~time_mask(one.extra, steps)

@@ -14,6 +14,8 @@ from elman.errors import ArgumentError, DataError
 from elman.inputs.fused_files import (
     FILES,
     MissingFiles,
+    check_clocks,
+    check_even,
     check_files,
     contents_of,
     is_constant,
@@ -134,6 +136,8 @@ class FusedReader(Reader):
             raise DataError(
                 f"{place}: all inputs are missing, expected {' or '.join(self.columns)}"
             )
+        if self.settings.fusion == "early":
+            check_clocks(self.parts, found, place)
         return Item(found)
 
     def is_missing(self, part: Reader, cell: Any) -> bool:
@@ -179,6 +183,8 @@ class FusedReader(Reader):
                     f"column {part.reader.column!r}: is the same in all training rows, so a model "
                     "cannot learn from it; set inputs without it"
                 )
+        if self.settings.fusion == "early":
+            check_even(parts)
         return Fused(self, parts)
 
     def read(

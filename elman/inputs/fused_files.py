@@ -1,4 +1,4 @@
-"""Several inputs of one item: the content of their files, files that do not exist, and notes."""
+"""Several inputs of one item: the content of their files, missing files, clocks, and notes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import torch
 from elman.errors import DataError
 from elman.inputs.input import Input, Reader
 from elman.inputs.live_fused import Moments
+from elman.inputs.recording_trained import Recorded
 from elman.padded import row_of
 from elman.read.dialect import is_none, is_nothing
 from elman.read.examples import Examples
 from elman.read.files import RELATIVE, is_path
+from elman.read.recordings import Recording
 from elman.read.rows import Rows
 
 FILES = ("audio", "image", "recordings")  # kinds whose cells can be names of files
@@ -162,3 +164,49 @@ def notes_of(
         found = part.notes_on(train.select(there).column(n), held, inner)
         notes += [f"{name}: {note}" for note in found]
     return notes
+
+
+def check_clocks(parts: Mapping[str, Reader], items: Sequence[Any], place: str) -> None:
+    """Raise a DataError if the stamps of a recording do not overlap with those of the main input.
+
+    Args:
+        parts: the readers of the inputs by column, the main input first.
+        items: the item of each input.
+        place: where they were read.
+    """
+    main, *others = items
+    first, *names = parts
+    if not isinstance(main, Recording) or main.starts is None or not len(main):
+        return
+    for name, one in zip(names, others, strict=True):
+        if not isinstance(one, Recording) or one.starts is None or not len(one):
+            continue
+        begins = [each.starts or 0.0 for each in (main, one)]
+        ends = [begin + each.times[-1] for begin, each in zip(begins, (main, one), strict=True)]
+        dates = {isinstance(each.begin, np.datetime64) for each in (main, one)}
+        if len(dates) > 1 or max(begins) > min(ends):
+            shown = (
+                f"{column!r} has stamps from {each.shown(0)} to {each.shown(len(each) - 1)}"
+                for column, each in ((first, main), (name, one))
+            )
+            raise DataError(
+                f"{place}: {', '.join(shown)}, which do not overlap; fix the stamps, or set "
+                "fusion=late"
+            )
+
+
+def check_even(parts: Sequence[Input]) -> None:
+    """Raise a DataError for a recording with uneven steps, beside another sequence."""
+    sequences = [part for part in parts if not part.reader.static]
+    for part in sequences if len(sequences) > 1 else ():
+        if (
+            isinstance(part, Recorded)
+            and part.index.elapsed
+            and part.reader.settings.elapsed is None  # so the time is read because it is uneven
+        ):
+            name = part.reader.column
+            raise DataError(
+                f"column {name!r}: its steps are uneven, mostly {part.index.step:g} s apart, but "
+                "early fusion needs the moment of each; set its rate (steps per second), such as "
+                f"--input {name}:recordings,rate={1 / part.index.step:.3g}, or set fusion=late"
+            )

@@ -17,7 +17,8 @@ from elman.errors import DataError
 from elman.inputs.fused import FusedReader, Item
 from elman.inputs.fused_trained import Fused
 from elman.inputs.input import Input, Reader
-from elman.inputs.recording import Recorded, RecordingReader
+from elman.inputs.recording import RecordingReader
+from elman.inputs.recording_trained import Recorded
 from elman.inputs.settings import InputSettings
 from elman.inputs.target_column import TargetColumn, TargetOf, pair
 from elman.read.examples import Examples

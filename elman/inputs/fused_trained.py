@@ -18,11 +18,12 @@ from elman.inputs.fused_baselines import fused_baselines
 from elman.inputs.fused_files import FILES, MissingFiles, is_missing, notes_of
 from elman.inputs.input import Guesses, Input, Probabilities, Reader
 from elman.inputs.live import LiveInput
-from elman.inputs.live_fused import Arriving, LiveFused, Moments
+from elman.inputs.live_fused import Arriving, Clock, LiveFused, Moments
 from elman.inputs.settings import InputSettings
 from elman.manifest import INPUTS, start_manifest
 from elman.padded import Joint
 from elman.read.examples import Examples
+from elman.read.recordings import Recording
 
 if TYPE_CHECKING:
     from elman.train.chunks import Change
@@ -34,6 +35,15 @@ DROPPED = 0.3  # default probability of dropping a whole input in training
 def _place(part: Input) -> str:
     """Return the place of a value that is given to `stream`, for messages."""
     return f"stream: column {part.reader.column!r}" if part.reader.kind in FILES else "stream"
+
+
+def starts_of(item: Any) -> float | None:
+    """Return the first stamp of an item in seconds; None without stamps."""
+    return item.starts if isinstance(item, Recording) else None
+
+
+def _offset(clock: Clock, main: Any, own: Any) -> float:
+    return clock.offset(starts_of(main), starts_of(own))
 
 
 class Fused(Input):
@@ -65,19 +75,20 @@ class Fused(Input):
             there = [item[n] for item in items if item[n] is not None]
             arrays = iter(part.encode(there) if there else ())
             columns.append([None if item[n] is None else next(arrays) for item in items])
-            if ratio := self._ratio(part):
+            if (clock := self._clock(part)).ratio:
                 columns[n] = [
-                    None if one is None or main is None else Moments(one, len(main), ratio)
-                    for one, main in zip(columns[n], columns[0], strict=True)
+                    None
+                    if one is None or main is None
+                    else Moments(one, len(main), clock.ratio, _offset(clock, item[0], item[n]))
+                    for one, main, item in zip(columns[n], columns[0], items, strict=True)
                 ]
         return [Joint(first, tuple(others)) for first, *others in zip(*columns, strict=True)]
 
-    def _ratio(self, part: Input) -> float:
-        """Return the steps of an input in a step of the main one; 0 without early fusion."""
+    def _clock(self, part: Input) -> Clock:
+        """Return the place of the steps of an input; it is read as a whole without early fusion."""
         early = self.reader.settings.fusion == "early" and part is not self.first
-        return (
-            self.first.step_seconds / part.step_seconds if early and not part.reader.static else 0
-        )
+        even = early and not part.reader.static
+        return Clock(self.first.step_seconds / part.step_seconds if even else 0, part.step_seconds)
 
     def layer(self, settings: InputSettings) -> tuple[Encoder, int]:
         """Return an encoder that joins the encoders of the inputs, and its features."""
@@ -90,7 +101,7 @@ class Fused(Input):
             if part.reader.static:
                 readers.append(ReadValue(size, most))
                 units.append(most)
-            elif self._ratio(part):
+            elif self._clock(part).ratio:
                 readers.append(ReadMoments())
                 units.append(size)
             else:
@@ -156,8 +167,8 @@ class Fused(Input):
                 fusion, sequences that are not named arrive element by element, too.
         """
         names = self.reader.columns[1:]
-        ratios = [self._ratio(part) for part in self.parts[1:]]
-        needed = {name for name, ratio in zip(names, ratios, strict=True) if not ratio}
+        clocks = [self._clock(part) for part in self.parts[1:]]
+        needed = {name for name, clock in zip(names, clocks, strict=True) if not clock.ratio}
         if not needed <= static.keys() <= set(names):
             shown = ", ".join(static) or "none"
             raise ArgumentError(
@@ -166,11 +177,9 @@ class Fused(Input):
             )
         given: list[Any] = []
         others: list[Any] = []
-        offset, files = (
-            self.first.features,
-            MissingFiles() if self.reader.settings.missing_files else None,
-        )
-        for name, part, ratio in zip(names, self.parts[1:], ratios, strict=True):
+        files = MissingFiles() if self.reader.settings.missing_files else None
+        features, first = self.first.features, self.first.live({})
+        for name, part, clock in zip(names, self.parts[1:], clocks, strict=True):
             cell, item = static.get(name), None
             if not is_missing(part.reader, cell, files):
                 item = part.reader.item_given(cell, _place(part))
@@ -178,11 +187,12 @@ class Fused(Input):
             if name in static:
                 others.append(None if item is None else part.encode([item])[0])
             else:
-                others.append(Arriving(part.live({}), ratio, offset))
-            offset += part.features
+                others.append(Arriving(part.live({}), first, clock, features))
+            features += part.features
         bag = self.bag([(None, *given)])
-        names, first = self.reader.columns, self.first.live({})
-        return LiveFused(first, others, ratios, bag, names, self.features)
+        starts = [starts_of(one) for one in given]
+        names = self.reader.columns
+        return LiveFused(first, others, clocks, starts, bag, names, self.features)
 
     def epochs(self, count: int) -> int:
         """Return the default number of epochs for a number of examples."""

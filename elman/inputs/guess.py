@@ -13,10 +13,10 @@ from elman.read.audio import AUDIO
 from elman.read.columns import Table
 from elman.read.dialect import is_nothing, number_in
 from elman.read.images import PICTURES
-from elman.read.tables import listed, no_column
+from elman.read.tables import TABLES, listed, no_column
 
 FIRST = 1000  # rows that are read
-FILES = {"audio": AUDIO, "image": PICTURES}
+FILES = {"audio": AUDIO, "image": PICTURES, "recordings": {".npy", *TABLES}}
 MOST = 50  # categories of a column
 STEPS = {"unique_id", "ds"}  # columns of a table whose rows are steps
 
@@ -41,10 +41,10 @@ def guess_columns(table: Table, target: str, group: str | None = None) -> dict[s
         >>> columns = {
         ...     "id": [1, 2, 3, 4], "review": ["so good a film", "too long", "not so bad", "fine"],
         ...     "stars": [5, 1, 3, 4], "photo": ["a.jpg", "b.jpg", "", "d.jpg"],
-        ...     "label": [1, 0, 1, 1],
+        ...     "motion": ["a.csv", "b.csv", "c.csv", "d.csv"], "label": [1, 0, 1, 1],
         ... }
         >>> guess_columns(Table(columns), "label")
-        {'review': 'text', 'stars': 'number', 'photo': 'image'}
+        {'review': 'text', 'stars': 'number', 'photo': 'image', 'motion': 'recordings'}
     """
     names = [name for name in table.names if name.strip() and name not in (target, group)]
     where = "" if table.file is None else f"{table.file}: "
@@ -62,7 +62,7 @@ def guess_columns(table: Table, target: str, group: str | None = None) -> dict[s
     if not found:
         raise ArgumentError(
             f"{where}none of the columns {listed(names)} looks like an input: columns of (almost) "
-            f"one value and those that number or name the rows are left out, and {target!r} has "
+            f"one value and those that number or name the rows are skipped, and {target!r} has "
             "the labels; set inputs=COLUMN:KIND to read a column, or label=NAME for other labels"
         )
     return found

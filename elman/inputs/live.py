@@ -57,9 +57,11 @@ class LiveInput(Stored):
 
     Attributes:
         ended: whether no further element can follow.
+        starts: the first time in seconds; None if elements have no times.
     """
 
     ended = False
+    starts: float | None = None
 
     def begin(self) -> Step | None:
         """Return the steps before the first element."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,34 +25,74 @@ from elman.state import MOST, State, hash_of
 WAITING = 1 << 20  # steps that an input can be ahead of another one
 
 
-class Moments(Delayed):
-    """An array at the moments of the main input.
+class Clock(NamedTuple):
+    """The place of the steps of an input among those of the main input.
+
+    Attributes:
+        ratio: its steps in a step of the main input; 0 if it is read as a whole.
+        seconds: the time between its steps.
+    """
+
+    ratio: float
+    seconds: float
+
+    def offset(self, main: float | None, own: float | None) -> float:
+        """Return its steps before the main input begins; below 0 if it begins later.
+
+        Args:
+            main, own: the first stamps in seconds; None without stamps, and both then begin at the
+                same moment.
+        """
+        return 0.0 if main is None or own is None else (main - own) / self.seconds
+
+
+class At(Delayed):
+    """The steps of an array at some places.
 
     Args:
         array: (S, ...).
-        steps: T, steps of the main input.
-        ratio: steps of the array in a step of the main input.
+        places: the step for each step of the main input, below 0 before the beginning.
     """
 
-    def __init__(self, array: Any, steps: int, ratio: float) -> None:
-        self.array, self.steps, self.ratio = array, steps, ratio
+    def __init__(self, array: Any, places: NDArray[np.int64]) -> None:
+        self.array, self.places = array, places
 
     @property
-    def places(self) -> NDArray[np.int64]:
-        """The step of the array for each step of the main input."""
-        return at_moments(len(self.array), 0, self.steps, self.ratio)
+    def missing(self) -> int:  # type: ignore[override]
+        """The number of steps of the main input before the first one of the array."""
+        return int((self.places < 0).sum())
 
     def __len__(self) -> int:
         return len(self.places)
 
     def read(self) -> NDArray[Any]:
         """Return the array (T, ...)."""
-        return np.asarray(row_of(self.array))[self.places]
+        return np.asarray(row_of(self.array).numpy()[self.places.clip(min=0)])
+
+
+class Moments(At):
+    """An array at all moments of the main input.
+
+    Args:
+        array: (S, ...).
+        steps: T, steps of the main input.
+        ratio: steps of the array in a step of the main input.
+        offset: steps of the array before the main input begins; below 0 if it begins later.
+    """
+
+    def __init__(self, array: Any, steps: int, ratio: float, offset: float = 0.0) -> None:
+        self.array, self.steps, self.ratio, self.offset = array, steps, ratio, offset
+
+    @property
+    def places(self) -> NDArray[np.int64]:  # type: ignore[override]
+        """The step of the array for each step of the main input."""
+        return at_moments(len(self.array), 0, self.steps, self.ratio, self.offset)
 
     def changed(self, array: Any, steps: int) -> Moments:
         """Return another array for a main input with other steps, with the same ends."""
-        faster = (len(array) / max(1, len(self.array))) * (self.steps / max(1, steps))
-        return Moments(array, steps, self.ratio * faster)
+        longer = len(array) / max(1, len(self.array))
+        faster = longer * (self.steps / max(1, steps))
+        return Moments(array, steps, self.ratio * faster, self.offset * longer)
 
 
 class Arriving:
@@ -60,8 +100,9 @@ class Arriving:
 
     Args:
         live: the elements that arrive.
-        ratio: r, its steps in a step of the main input.
-        offset: number of its first feature in the wide part.
+        main: the main input.
+        clock: the place of its steps among those of the main input.
+        first: number of its first feature in the wide part.
 
     Attributes:
         count: steps that have arrived.
@@ -69,8 +110,8 @@ class Arriving:
         bag: features of the wide part after the last step; None without any.
     """
 
-    def __init__(self, live: LiveInput, ratio: float, offset: int) -> None:
-        self.live, self.ratio, self.offset = live, ratio, offset
+    def __init__(self, live: LiveInput, main: LiveInput, clock: Clock, first: int) -> None:
+        self.live, self._main, self._clock, self._first = live, main, clock, first
         self.count, self.ended = 0, False
         self.bag: Bag | None = None
         self._kept: NDArray[Any] | None = None  # the last steps, from the next one that is read
@@ -80,26 +121,37 @@ class Arriving:
         if step is None or not len(step.array):
             return
         if step.bag is not None:
-            self.bag = step.bag._replace(numbers=step.bag.numbers + self.offset)
+            self.bag = step.bag._replace(numbers=step.bag.numbers + self._first)
         self._kept = _extended(self._kept, step)
         self.count += len(step.array)
 
+    def places(self, begin: int, end: int, steps: int) -> NDArray[np.int64]:
+        """Return its step, if that is below `steps`, for each of these steps of the main input."""
+        offset = self._clock.offset(self._main.starts, self.live.starts)
+        return at_moments(steps, begin, end, self._clock.ratio, offset)
+
     def has(self, moment: int) -> bool:
         """Return whether the step at the moment of a step of the main input is known."""
-        return self.ended or int((moment + 0.5) * self.ratio) < self.count
+        return self.ended or bool(len(self.places(moment, moment + 1, self.count)))
 
-    def at(self, begin: int, end: int) -> NDArray[Any] | None:
+    def at(self, begin: int, end: int) -> At | None:
         """Return the steps for those of the main input; None for no step."""
-        places = at_moments(self.count, begin, end, self.ratio)
+        places = self.places(begin, end, self.count)
         if self._kept is None or not len(places):
             return None
-        return np.asarray(self._kept[places - (self.count - len(self._kept))])
+        first = self.count - len(self._kept)
+        return At(self._kept, np.where(places < 0, places, places - first))
 
     def drop(self, moment: int) -> None:
         """Forget the steps before the moment of a step of the main input."""
         if self._kept is not None:
-            first = self.count - len(self._kept)
-            self._kept = self._kept[max(0, int((moment + 0.5) * self.ratio) - first) :]
+            (place,) = self.places(moment, moment + 1, MOST).tolist()
+            self._kept = self._kept[max(0, place - (self.count - len(self._kept))) :]
+
+    def ahead(self, moment: int) -> int:
+        """Return how many steps have arrived after the moment of a step of the main input."""
+        (place,) = self.places(moment, moment + 1, MOST).tolist()
+        return self.count - int(place)
 
     @property
     def state(self) -> State:
@@ -126,7 +178,8 @@ class LiveFused(LiveInput):
     Args:
         first: the main input.
         others: for each other input its array, None for a missing one, or `Arriving`.
-        ratios: their steps in a step of the main input; 0 for an input that is read as a whole.
+        clocks: the places of their steps among those of the main input.
+        starts: their first stamps in seconds; None without stamps, or if they arrive.
         bag: inputs of the wide part from the complete inputs; None without one.
         names: the name of each input.
         features: number of features of the wide part.
@@ -136,13 +189,15 @@ class LiveFused(LiveInput):
         self,
         first: LiveInput,
         others: Sequence[Array | Arriving | None],
-        ratios: Sequence[float],
+        clocks: Sequence[Clock],
+        starts: Sequence[float | None],
         bag: Bag | None,
         names: Sequence[str],
         features: int,
     ) -> None:
         self._features = features
-        self._first, self._others, self._ratios, self._bag = first, others, ratios, bag
+        self._first, self._others, self._bag = first, others, bag
+        self._clocks, self._starts = clocks, starts
         self._arriving = {
             name: one
             for name, one in zip(names[1:], others, strict=True)
@@ -160,7 +215,7 @@ class LiveFused(LiveInput):
             for one in self._others
         )
         arriving = (f"{name} {one.live.key}" for name, one in self._arriving.items())
-        return hash_of(self._first.key, *shown, *arriving)
+        return hash_of(self._first.key, *shown, repr(self._starts), *arriving)
 
     @property
     def state(self) -> State:
@@ -232,12 +287,12 @@ class LiveFused(LiveInput):
 
     def _check_waiting(self) -> None:
         """Raise an ArgumentError if an input is too far ahead of another one."""
-        there = [0.0 if self._waiting is None else float(len(self._waiting))]
-        there += [one.count - self._steps * one.ratio for one in self._arriving.values()]
+        there = [0 if self._waiting is None else len(self._waiting)]
+        there += [one.ahead(self._steps) for one in self._arriving.values()]
         for name, ahead in zip((self._main, *self._arriving), there, strict=True):
             if ahead > WAITING:
                 raise ArgumentError(
-                    f"{name} is {int(ahead):,} steps ahead of the other inputs; push them, too"
+                    f"{name} is {ahead:,} steps ahead of the other inputs; push them, too"
                 )
 
     def _ready(self) -> tuple[Step | None, Step | None]:
@@ -273,15 +328,18 @@ class LiveFused(LiveInput):
             one.at(begin, end)
             if isinstance(one, Arriving)
             else one
-            if one is None or not ratio
-            else np.asarray(row_of(one))[at_moments(len(one), begin, end, ratio)]
-            for one, ratio in zip(self._others, self._ratios, strict=True)
+            if one is None or not clock.ratio
+            else At(one, at_moments(len(one), begin, end, clock.ratio, self._offset(clock, own)))
+            for one, clock, own in zip(self._others, self._clocks, self._starts, strict=True)
         )
         if final:
             self._steps = end
             for one in self._arriving.values():
                 one.drop(end)
         return step._replace(array=Joint(step.array, others), bag=_sum([step.bag, self._bag]))
+
+    def _offset(self, clock: Clock, own: float | None) -> float:
+        return clock.offset(self._first.starts, own)
 
 
 def _extended(before: NDArray[Any] | None, step: Step) -> NDArray[Any]:

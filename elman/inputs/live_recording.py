@@ -22,7 +22,7 @@ from elman.encode.statistics import Running, whole_statistics
 from elman.errors import ArgumentError, DataError
 from elman.inputs.live import LiveInput, Step
 from elman.read.clock import Clock
-from elman.read.recordings import Recording
+from elman.read.recordings import Recording, seconds_of
 from elman.read.stamps import parse_seconds
 from elman.report.terminal import counted
 from elman.state import MOST, State
@@ -70,6 +70,11 @@ class LiveRecording(LiveInput):
         self._sums = np.zeros((2, channels))  # sum and count in the current cell
         self._running = Running.start(channels)
         self._rows = np.zeros((0, channels))  # numbers of the last window
+
+    @property
+    def starts(self) -> float | None:  # type: ignore[override]
+        """The first stamp in seconds; None before it, or without stamps."""
+        return None if self._begin is None else seconds_of(self._begin, self._index.unit)
 
     # The state.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,9 @@ class RecordingSource:
                 if self.root is None:
                     raise
                 rejects.add(str(table.file), error)
-        return reader.finish()
+        found = reader.finish()
+        found.items = [replace(one, timed=found.timed) for one in found.items]
+        return found
 
     def _of_arrays(self, arrays: list[Numbers]) -> Recordings:
         width = arrays[0].shape[1]

@@ -56,6 +56,8 @@ class Recording:
         unit: seconds per unit of stamps that are numbers.
         clock: clock by which stamps that are dates are written.
         whole: whether names were whole numbers, not text.
+        timed: whether times are those of stamps.
+        names: names of the channels of a file that has only this recording; otherwise ().
     """
 
     unique_id: str
@@ -66,6 +68,13 @@ class Recording:
     unit: float = 1.0
     clock: Clock = Clock()  # noqa: RUF009
     whole: bool = False
+    timed: bool = False
+    names: tuple[str, ...] = ()
+
+    @property
+    def starts(self) -> float | None:
+        """The first stamp in seconds; None without stamps."""
+        return seconds_of(self.begin, self.unit) if self.timed else None
 
     @property
     def name(self) -> str | int:
@@ -211,6 +220,18 @@ def in_seconds(found: Recordings, layout: Layout) -> str:
     return note
 
 
+def seconds_of(stamp: Any, unit: float) -> float:
+    """Return a stamp in seconds, since 1970 if it is a date.
+
+    Args:
+        stamp: a number or datetime64[us].
+        unit: seconds per unit of numbers.
+    """
+    if isinstance(stamp, np.datetime64):
+        return int(stamp.astype("datetime64[us]").astype(np.int64)) / 1e6
+    return float(stamp) * unit
+
+
 def unit_at(rate: float | None, step: float) -> str:
     """Return the largest unit in which a step has at most `FAR` resampled steps; s if none fits.
 
@@ -285,19 +306,24 @@ def checked_array(given: Any, name: str) -> Numbers:
 
 
 def recordings_of(items: Sequence[Recording], channels: Sequence[str] = ()) -> Recordings:
-    """Return recordings without stamps that were read one by one.
+    """Return recordings that were read one by one.
 
     Raises:
-        DataError: they do not have equally many channels, or not those that are named.
+        DataError: they do not have equally many channels, or not those that are named, or only some
+            of them have stamps.
     """
+    channels = items[0].names or channels
     width = len(channels) or items[0].values.shape[1]
     for one in items:
         if one.values.shape[1] != width:
             raise DataError(
                 f"{one.unique_id}: expected {width} channels, got {one.values.shape[1]}"
             )
+        if one.timed != items[0].timed:
+            has, wants = ("stamps", "none") if one.timed else ("no stamps", "some")
+            raise DataError(f"{one.unique_id}: has {has}, but the first recording has {wants}")
     names = tuple(channels) or tuple(map(str, range(width)))
-    return Recordings(list(items), [], [], names, timed=False)
+    return Recordings(list(items), [], [], names, timed=items[0].timed, unit=items[0].unit)
 
 
 def check_labels(arrays: list[Numbers], labels: list[Any], *, each: bool) -> None:

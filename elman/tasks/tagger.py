@@ -17,7 +17,7 @@ from elman.tasks.examples import ExampleTask
 
 if TYPE_CHECKING:
     from elman.encode.words import WordIndex
-    from elman.inputs.recording import Recorded
+    from elman.inputs.recording_trained import Recorded
     from elman.live.session import LiveTagging
     from elman.targets.tags import Tags
     from elman.targets.target import AnyTarget

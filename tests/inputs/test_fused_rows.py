@@ -159,7 +159,8 @@ def test_files_of_arrays(tmp_path: Path, in_cells: elman.Classifier) -> None:
         (np.zeros((3, 2, 2)), "column 'series' must have the shape (T, C), got (3, 2, 2)"),
         ([["a", "b"]], "column 'series' must hold numbers, got list"),
         (np.full((3, 2), np.inf), "must have finite numbers, or NaN for missing ones, got inf"),
-        ("a.csv", "'a.csv' is not a recording; expected an array (T, C), or a .npy file with it"),
+        ("a.wav", "'a.wav' is not a recording; expected an array (T, C), a .npy file with it, or"),
+        ("a.csv", "column 'series': 'a.csv': a.csv: there is no such file"),
         ("none.npy", "none.npy: cannot be read (No such file or directory)"),
     ],
 )
