@@ -112,21 +112,26 @@ class NetworkSettings(CoreSettings, TrainingSettings):
         """Raise an ArgumentError for values that cannot work."""
         self.check_training()
         dialect_of(self).check()
-        if self.cell not in self._cells:
+        if self._cell not in self._cells:
             raise ArgumentError(f"cell must be one of {', '.join(self._cells)}, got {self.cell!r}")
         sizes = self.sizes
         if not sizes or min(sizes) < 1:
             raise ArgumentError(f"hidden_size must be at least 1, got {self.hidden_size}")
         check_counts(self, "num_layers", "embedding_size")
-        if self.cell in CORES:
+        if self._cell in CORES:
             several = sizes if len(sizes) > 1 else None
-            check_honoured(self.cell, {**vars(self), "hidden_size": several})
+            check_honoured(self._cell, {**vars(self), "hidden_size": several})
         for name in PROBABILITIES:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise ArgumentError(f"{name} must be in [0, 1), got {value!r}")
         if self.seed >= 2**53:  # 1000 times the seed must fit in 64 bits
             raise ArgumentError(f"seed must be below 2**53, got {self.seed}")
+
+    @property
+    def _cell(self) -> str:
+        """The kind of recurrent layer."""
+        return self.cell
 
     @property
     def _cells(self) -> tuple[str, ...]:

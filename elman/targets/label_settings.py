@@ -20,8 +20,11 @@ class LabelSettings(InputSettings):
     """Learning rate over time: constant, cosine to zero, halved every epoch, or at plateaus."""
     wide: bool = True
     """Start training from a linear model of n-grams of texts, or of statistics of recordings."""
-    learning_rate: float = 0.001
-    """Highest learning rate."""
+    cell: Literal["rnn", "lstm", "gru", "grud"] | None = None  # type: ignore[assignment]
+    """Kind of recurrent layer: rnn (Elman), lstm, gru, or for recordings grud, which decays with
+    time. None for gru if images are read pixel by pixel, otherwise lstm."""
+    learning_rate: float | None = None  # type: ignore[assignment]
+    """Highest learning rate; None for 0.006 if images are read pixel by pixel, otherwise 0.001."""
     monitor: Literal["loss", "accuracy", "last"] | None = None  # type: ignore[assignment]
     """Validation score that selects the weights to keep, ties by loss; last keeps the last ones.
     None for loss, or last if fewer than 100 examples are held out."""
@@ -47,6 +50,11 @@ class LabelSettings(InputSettings):
     false_alarms_per_hour: float | None = None
     """Audio: largest number of false alarms in an hour of validation data at the threshold that is
     chosen for the keywords; None for 1."""
+
+    @property
+    def _cell(self) -> str:
+        """The kind of recurrent layer, which replaces None."""
+        return self.cell or ("gru" if self.scan == "pixels" else "lstm")
 
     def check(self) -> None:
         """Raise an ArgumentError for settings that cannot work."""

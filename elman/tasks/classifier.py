@@ -305,6 +305,9 @@ class Classifier(LabelSettings, ExampleTask):
     def settled(self) -> Classifier:
         """Return the settings, in which values chosen from the data replace None."""
         settled = super().settled()
+        settled.cell = settled._cell  # type: ignore[assignment]
+        if settled.learning_rate is None:
+            settled.learning_rate = 0.006 if self.scan == "pixels" else 0.001
         for name in ("epochs", "monitor"):
             if getattr(settled, name) is None:
                 setattr(settled, name, self.described.get(name))
@@ -386,7 +389,7 @@ class Classifier(LabelSettings, ExampleTask):
             self,
             name,
             title=f"a classifier of {learned.reader.noun}",
-            made=f"{self.settled().cell.upper()}, {self._made()}, labels: {shown}",
+            made=f"{self.settled()._cell.upper()}, {self._made()}, labels: {shown}",
             columns={
                 "accuracy": ("accuracy", "{:.1%}"),
                 "F1 macro": ("F1_macro", "{:.3f}"),
