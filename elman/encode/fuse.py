@@ -131,6 +131,8 @@ class Fuse(nn.Module):
         units: number of features of the vectors of each reader.
         dropped: probability of dropping a whole input in training.
         main_dropped: whether the main input can be dropped, too.
+        main_plain: whether the numbers of the main input are passed on unchanged, without a gate,
+            as a GRU-D needs them; zeros, a mask of nothing, then stand for a missing main input.
 
     Attributes:
         size: features of z.
@@ -159,6 +161,7 @@ class Fuse(nn.Module):
         *,
         dropped: float = 0.0,
         main_dropped: bool = True,
+        main_plain: bool = False,
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleList(encoders)  # type: ignore[arg-type]
@@ -170,13 +173,17 @@ class Fuse(nn.Module):
         nn.init.zeros_(self.gate.weight)
         nn.init.constant_(self.gate.bias, OPEN)
         self.dropped = check_probability("drop_inputs", dropped)
-        self.main_dropped = main_dropped
+        self.main_dropped, self.main_plain = main_dropped, main_plain
+        if main_plain:
+            self.missing[0].requires_grad_(False).zero_()
 
     def forward(self, x: Padded, *, generator: torch.Generator | None = None) -> Padded:
         """Return vectors (B, T, D) for the inputs of a batch; a missing input has no steps."""
         vectors, lengths = self.vectors(x, generator=generator)
         gates = self.gates(vectors)
         gated = [one * gates[..., k : k + 1] for k, one in enumerate(vectors)]
+        if self.main_plain:
+            gated[0] = vectors[0]
         return Padded(torch.cat(gated, 2), lengths, x.extra)
 
     def gates(self, vectors: Sequence[Tensor]) -> Tensor:

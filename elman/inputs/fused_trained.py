@@ -57,7 +57,7 @@ class Fused(Input):
     def __init__(self, reader: Reader, parts: Sequence[Input]) -> None:
         self.reader, self.parts, self.first = reader, list(parts), parts[0]
         self.features = sum(part.features for part in self.parts)
-        self.step_seconds = self.first.step_seconds
+        self.step_seconds, self.channels = self.first.step_seconds, self.first.channels
         self.use = (f"model.predict(table)  # columns: {', '.join(map(repr, reader.columns))}",)
 
     def save(self, folder: Path) -> None:
@@ -111,7 +111,15 @@ class Fused(Input):
                 units.append(reader.size)
         dropped = DROPPED if settings.drop_inputs is None else settings.drop_inputs
         whole = not settings.each_step or settings.group is not None  # a step is a whole row
-        fuse = Fuse(encoders, sizes, readers, units, dropped=dropped, main_dropped=whole)
+        fuse = Fuse(
+            encoders,
+            sizes,
+            readers,
+            units,
+            dropped=dropped,
+            main_dropped=whole,
+            main_plain=settings.cell == "grud",
+        )
         return fuse, fuse.size
 
     def start(self, layer: nn.Module) -> None:

@@ -105,7 +105,7 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
         check_group(settings, columns)
     if len(kinds) > 1:
         check_several_recordings(recordings)
-    first = found[0].kind
+    first = next((one.kind for one in found if not READERS[one.kind].static), found[0].kind)
     if settings.cell == "grud" and first != RecordingReader.kind:
         noun = READERS[first].noun
         raise ArgumentError(f"cell=grud is for recordings, which have times; got {noun}")
@@ -135,8 +135,10 @@ def check_several_recordings(recordings: Sequence[InputSettings]) -> None:
     """Raise an ArgumentError for settings that recordings among several inputs cannot have."""
     if any(one.window is not None for one in recordings):
         raise ArgumentError("window has no effect on several inputs; omit window")
-    if any(one.cell == "grud" for one in recordings):
-        raise ArgumentError("cell=grud reads only recordings, not several inputs; set another cell")
+    if len(recordings) > 1 and any(one.cell == "grud" for one in recordings):
+        raise ArgumentError(
+            f"cell=grud reads one recording, got {len(recordings)}; set another cell"
+        )
     if len(recordings) > 1 and any(one.channels or one.variable for one in recordings):
         raise ArgumentError(
             f"channels are the columns of one recording, got {len(recordings)} recordings; put "

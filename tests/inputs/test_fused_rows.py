@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import elman
 from elman.cli import main
 from elman.errors import ArgumentError, DataError
+from elman.padded import pad_arrays
 
 SMALL: dict[str, Any] = {"hidden_size": 8, "batch_size": 8, "device": "cpu", "examples": 40}
 INPUTS = {"series": "recordings", "age": "number", "note": "text"}
@@ -67,6 +69,35 @@ def test_each_input_is_read(in_cells: elman.Classifier, in_rows: elman.Classifie
         assert scores["accuracy"] > 0.95
         assert scores["accuracy with only series"] > 0.8
         assert scores["accuracy with only note"] > 0.8
+
+
+def test_a_grud_reads_a_recording_with_its_mask_and_times_beside_other_inputs() -> None:
+    data = columns()
+    for one in data["series"][::2]:
+        one[1::2, 0] = np.nan
+    settings = {**SMALL, "channels": CHANNELS, "inputs": INPUTS, "cell": "grud"}
+    model = elman.Classifier(**settings, bidirectional=False, epochs=4, learning_rate=0.02)
+    model.fit(rows(data))
+    some = rows({name: values[:3] for name, values in data.items()})
+    items = model.items(without(some, "label"))
+    arrays, fuse = model.input_.encode(items), model.model.encode
+    with torch.inference_mode():
+        batch = pad_arrays(arrays)
+        fused = fuse(batch).data
+        nothing = fuse(batch._replace(lengths=torch.zeros_like(batch.lengths))).data
+    width = len(CHANNELS) * 2 + 1
+    for row, array in enumerate(arrays):
+        np.testing.assert_array_equal(fused[row, : len(array), :width], array.first)
+    assert not nothing[:, 0, :width].any()
+    (wanted,) = model.predict_proba(without(rows({n: v[:1] for n, v in data.items()}), "label"))
+    live = model.stream(age=data["age"][0], note=data["note"][0])
+    for step, values in enumerate(data["series"][0]):
+        found = live.push(values.tolist(), at=60.0 * step)
+        blob = live.state_bytes()
+        live.push([0.0, 0.0], at=60.0 * step + 1)
+        live.restore(blob)
+    np.testing.assert_allclose(list(found.values()), wanted, rtol=1e-4)
+    assert model.evaluate(rows(data))["accuracy"] > 0.9
 
 
 def test_predictions_do_not_depend_on_the_other_rows(
@@ -186,7 +217,22 @@ def test_the_channels_of_all_training_recordings_are_equal() -> None:
     ("settings", "words"),
     [
         ({"window": 4}, "window has no effect on several inputs"),
-        ({"cell": "grud", "bidirectional": False}, "cell=grud reads only recordings"),
+        (
+            {
+                "cell": "grud",
+                "bidirectional": False,
+                "inputs": {"a": "recordings", "b": "recordings"},
+            },
+            "cell=grud reads one recording, got 2",
+        ),
+        (
+            {
+                "cell": "grud",
+                "bidirectional": False,
+                "inputs": {"note": "text", "series": "recordings"},
+            },
+            "cell=grud is for recordings, which have times; got texts",
+        ),
         (
             {"inputs": {"a": "recordings", "b": "recordings"}, "channels": ("x",)},
             "channels are the columns of one recording, got 2 recordings",
