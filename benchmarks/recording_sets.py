@@ -53,6 +53,10 @@ def with_columns(records: Table) -> Table:
     rows = list(zip(*records.values(), strict=True))
     fixed = {(stay, name): value for stay, _, name, value in rows if name in STATIC}
     kept = [row for row in rows if row[2] not in STATIC]
+    measured = {row[0] for row in kept}
+    without = sorted({row[0] for row in rows} - measured)  # their recording is missing
+    kept += [(stay, "00:00", kept[0][2], None) for stay in without]
+    kept.sort(key=lambda row: row[0])
     table = dict(zip(records, map(list, zip(*kept, strict=True)), strict=True))
     return table | {
         name: [fixed.get((stay, name)) for stay in table["unique_id"]] for name in STATIC
