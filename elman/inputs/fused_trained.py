@@ -25,7 +25,7 @@ from elman.padded import Joint
 from elman.read.examples import Examples
 
 if TYPE_CHECKING:
-    from elman.train.chunks import Change
+    from elman.encode.encoder import Change
 
 UNITS = 64  # features of the vector of a value, at most hidden_size
 DROPPED = 0.3  # default probability of dropping a whole input in training
