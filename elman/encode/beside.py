@@ -1,10 +1,13 @@
 """Read texts or images beside the numbers of a series: a vector for each step.
 
     v_n = Nest(item n)                    the vector of an item, see `elman.encode.nest`
-    e_t = mean of v_n over the items n of step t, or a learned vector if the step has none
+    e_t = v_n for the item n of step t, or a learned vector if the step has none
+    e_t = [mean of v_n over the items n of a segment ; vector of the last step]
 
-A step of the network can have several items of a column, one for each of its w steps of the series.
-Each different item of a batch is read once.
+A step of the network can be a segment of w > 1 steps of the series, each with an item or none.  The
+last step of a segment has a vector of its own, because the steps that follow depend most on it: the
+numbers of the segment already show the effect of the other items.  Each different item of a batch
+is read once.
 
 Shape legend: B windows, T steps of the network, w steps of the series in each, I columns of items,
 N different items of a column in the batch, S steps of an item, U features of a vector.
@@ -28,11 +31,12 @@ class ReadItems(nn.Module):
 
     Args:
         nests: for each column, the encoder of an item.
+        segment: w.
         dropped: probability of dropping a feature of the vector of an item.
 
     Attributes:
         sizes: U of each column.
-        size: sum of U over all columns.
+        size: sum of U over all columns, twice with segments of several steps.
 
     Example:
         >>> import torch
@@ -47,12 +51,12 @@ class ReadItems(nn.Module):
         (torch.Size([1, 4, 8]), True)
     """
 
-    def __init__(self, nests: Sequence[Nest], *, dropped: float = 0.0) -> None:
+    def __init__(self, nests: Sequence[Nest], segment: int = 1, *, dropped: float = 0.0) -> None:
         super().__init__()
         self.nests = nn.ModuleList(nests)
         self.missing = nn.ParameterList(nn.Parameter(0.1 * torch.randn(one.size)) for one in nests)
         self.sizes = [one.size for one in nests]
-        self.size = sum(self.sizes)
+        self.segment, self.size = segment, sum(self.sizes) * min(segment, 2)
         self.dropped = check_probability("dropped", dropped)
 
     def forward(
@@ -70,18 +74,20 @@ class ReadItems(nn.Module):
                 no step has an item.
             generator: random generator of the dropout.
         """
-        each = numbers.unflatten(2, (-1, len(self.nests)))
+        each = numbers.unflatten(2, (self.segment, len(self.nests)))
         found = []
         for k, missing in enumerate(self.missing):
             codes = each[..., k]  # (B, T, w)
-            vectors = missing.expand(*codes.shape[:2], -1)
-            if k < len(items) and len(items[k].lengths):
-                read = self.vectors(k, items[k], generator=generator)
-                there = (codes >= 0).unsqueeze(3)
-                total = torch.where(there, F.embedding(codes.clamp(min=0), read), 0).sum(2)
-                count = there.sum(2)
-                vectors = torch.where(count > 0, total / count.clamp(min=1), vectors)
-            found.append(vectors)
+            if k >= len(items) or not len(items[k].lengths):
+                found += [missing.expand(*codes.shape[:2], -1)] * min(self.segment, 2)
+                continue
+            read = self.vectors(k, items[k], generator=generator)
+            there = (codes >= 0).unsqueeze(3)
+            vectors = F.embedding(codes.clamp(min=0), read)  # (B, T, w, U)
+            found.append(torch.where(there[:, :, -1], vectors[:, :, -1], missing))
+            if self.segment > 1:
+                total, count = torch.where(there, vectors, 0).sum(2), there.sum(2)
+                found.append(torch.where(count > 0, total / count.clamp(min=1), missing))
         return torch.cat(found, 2)
 
     def vectors(

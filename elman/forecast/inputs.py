@@ -152,14 +152,14 @@ def encode_items(
     return replace(table, items=found)
 
 
-def layer_of(inputs: Inputs, settings: ForecasterSettings) -> ReadItems | None:
+def layer_of(inputs: Inputs, settings: ForecasterSettings, segment: int) -> ReadItems | None:
     """Return the layer that reads the items, with random weights; None without inputs."""
     nests = []
     for learned in inputs.values():
         layer, features = learned.layer(learned.reader.settings)
         nests.append(Nest(layer, features, settings.item_units))
         learned.start(nests[-1].inner)
-    return ReadItems(nests, dropped=DROPPED) if nests else None
+    return ReadItems(nests, segment, dropped=DROPPED) if nests else None
 
 
 def describe_inputs(inputs: Inputs) -> str:

@@ -358,7 +358,7 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
                 input_dropout=self.input_dropout,
                 pool=pool,
                 around=layout.around,
-                items=layer_of(inputs, self),
+                items=layer_of(inputs, self, layout.segment),
             )
             core = build_core(self, encode.size)
             head = ForecastHead(core.output_size + encode.size, layout.output, distribution)

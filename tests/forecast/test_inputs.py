@@ -188,10 +188,12 @@ def test_each_text_of_a_segment_is_read() -> None:
     settings = TINY | {"horizon": 4, "segment": 4, "context": 16}
     model = elman.Forecaster(**settings, **NEWS).fit(table)
     y, news = table["y"][:16], [""] * 16
-    plain = model.predict({"y": y, "news": news}).mean
+    found = [model.predict({"y": y, "news": news}).mean]
     for step in range(16):
         changed = [*news[:step], "the market was up", *news[step + 1 :]]
-        assert not np.array_equal(model.predict({"y": y, "news": changed}).mean, plain)
+        found.append(model.predict({"y": y, "news": changed}).mean)
+    assert all((one != found[0]).any() for one in found[1:])
+    assert (found[16] != found[13]).any()  # the last step of a segment is read by itself, too
 
 
 def test_an_autoregressive_decoder_reads_texts_in_the_past_only() -> None:
@@ -286,6 +288,24 @@ def test_images_lower_the_error_and_are_stored_with_the_model(tmp_path: Path) ->
     )
     with pytest.raises(ArgumentError, match=r"gone\.png"):
         live.push(1.0, sky=str(other / "gone.png"))
+
+
+def test_texts_can_start_from_word_vectors(tmp_path: Path) -> None:
+    words = {"up": [1.0, 0.0, 0.0], "down": [0.0, 1.0, 0.0]}
+    lines = [" ".join(map(str, (word, *vector))) for word, vector in words.items()]
+    (tmp_path / "words.txt").write_text("\n".join(lines) + "\n")
+    own = {"kind": "text", "vectors": str(tmp_path / "words.txt")}
+    with pytest.raises(ArgumentError, match=r"news: .* have 3 numbers; set embedding_size=3"):
+        elman.Forecaster(**TINY, inputs={"news": own}).fit(with_news(80, 0))
+    slow = TINY | {"learning_rate": 1e-9}
+    model = elman.Forecaster(**slow, inputs={"news": own | {"embedding_size": 3}})
+    model.fit(with_news(80, 0))
+    vocabulary = model.predictor.inputs["news"].vocabulary
+    assert vocabulary is not None
+    weights = model.model.state_dict()["encode.items.nests.0.inner.weight"]
+    for word, vector in words.items():
+        (number,) = vocabulary.encode(word)
+        assert weights[number].tolist() == pytest.approx(vector, abs=1e-3)
 
 
 def test_the_vocabulary_is_that_of_the_training_part() -> None:
