@@ -40,7 +40,6 @@ from elman.read.series import SeriesTable
 
 Inputs = Mapping[str, Input]  # the inputs after training, by column
 READERS: dict[str, type[Reader]] = {one.kind: one for one in (TextReader, ImageReader)}
-DROPPED = 0.1  # dropout probability of the features of a vector
 
 
 def readers_of(settings: ForecasterSettings) -> dict[str, Reader]:
@@ -159,7 +158,7 @@ def layer_of(inputs: Inputs, settings: ForecasterSettings, segment: int) -> Read
         layer, features = learned.layer(learned.reader.settings)
         nests.append(Nest(layer, features, settings.item_units))
         learned.start(nests[-1].inner)
-    return ReadItems(nests, segment, dropped=DROPPED) if nests else None
+    return ReadItems(nests, segment, dropped=settings.dropout) if nests else None
 
 
 def describe_inputs(inputs: Inputs) -> str:

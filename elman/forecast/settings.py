@@ -119,7 +119,8 @@ class ForecasterSettings(TrainingSettings):
     hidden_size: tuple[int, ...] | int = 128
     """Number of hidden units of each layer; several numbers for layers of different sizes."""
     dropout: float = 0.1
-    """Dropout probability between the layers and before the output layer."""
+    """Dropout probability between the layers, before the output layer, and of the vectors of texts
+    and images."""
     batch_size: int = 64
     """Number of windows in a training step, over all processes."""
     learning_rate: float = 0.002
