@@ -1,12 +1,18 @@
-"""The interface of encoders, which turn elements into vectors."""
+"""The interface of encoders, which turn elements into vectors, and of random changes."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from elman.padded import Padded
+
+# Returns a random variation of an array, and for each of its steps the index of the original step.
+Change = Callable[[Any, np.random.Generator], tuple[NDArray[Any], NDArray[np.int64]]]
 
 
 class Encoder(Protocol):

@@ -52,6 +52,7 @@ class SeriesIndex:
         spread: deviation of the logarithm of all scales around `unit`.
         zone: time zone of the calendar, if stamps are in UTC; "" to use stamps unchanged.
         context: steps of the context of a window; 0 in models of version 0.1.0.
+        items: names of the columns of texts and images.
 
     Example:
         >>> from elman.encode.index import SeriesIndex
@@ -80,6 +81,7 @@ class SeriesIndex:
     spread: list[float] = field(default_factory=list)
     zone: str = ""
     context: int = 0
+    items: list[str] = field(default_factory=list)
 
     @classmethod
     def build(
@@ -90,6 +92,7 @@ class SeriesIndex:
         past: Sequence[str] = (),
         future: Sequence[str] = (),
         static: Sequence[str] = (),
+        items: Sequence[str] = (),
         per_series: bool = False,
         with_calendar: bool = False,
         scaling: Scaling | None = "last",
@@ -100,7 +103,7 @@ class SeriesIndex:
 
         Args:
             table: the series.
-            targets, past, future, static: names of columns.
+            targets, past, future, static, items: names of columns.
             per_series: whether each series has an embedding.
             with_calendar: whether to add the calendar.
             scaling: scaling of the targets.
@@ -144,6 +147,7 @@ class SeriesIndex:
             *_usual_scales(table, len(targets), scaling, context, plane=plane),
             "" if table.clock.local else table.clock.zone,
             context,
+            list(items),
         )
 
     def check(self) -> None:
@@ -179,6 +183,7 @@ class SeriesIndex:
             "known": sum(len(self.words.get(name, "12")) for name in self.future)
             + 2 * len(self.cycles),
             "static": 2 * sum(name not in self.words for name in self.static),
+            "items": len(self.items),
         }
 
     @property
@@ -232,6 +237,7 @@ class SeriesIndex:
             np.array(numbers, dtype=np.float32),
             np.array(codes, dtype=np.int64),
             self._usual_scale(series.unique_id),
+            series.values[:steps, [table.columns.index(name) for name in self.items]],
         )
 
     def _usual_scale(self, name: str) -> NDArray[np.float64] | None:

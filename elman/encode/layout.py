@@ -1,6 +1,7 @@
 """The layout of windows of series, and the arrays of a series.
 
-Shape legend: T steps of a series, K targets, P past covariates, F known features.
+Shape legend: T steps of a series, K targets, P past covariates, F known features, I columns of
+items (texts or images).
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Layout:
         gaps: share of the training windows in which numbers are hidden.
         unit: usual scale of each target in the training data; () in models of version 0.1.0.
         spread: deviation of the logarithm of the scales of windows around `unit`.
+        items: I, the number of columns of texts and images.
         level: minimum scale as a share of the mean |y|, in models of version 0.1.0.
     """
 
@@ -61,6 +63,7 @@ class Layout:
     gaps: float = 0.0
     unit: tuple[float, ...] = ()
     spread: tuple[float, ...] = ()
+    items: int = 0
     level: float = 0.0
 
     @property
@@ -100,6 +103,11 @@ class Layout:
         return FEATURES * self.neighbours
 
     @property
+    def width(self) -> int:
+        """The number of columns of a step: numbers, neighbours, categories and items."""
+        return self.numbers + self.around + len(self.categories) + self.segment * self.items
+
+    @property
     def output(self) -> int:
         """The number of outputs of a step."""
         return self.segment * self.targets
@@ -117,6 +125,7 @@ class Record:
         codes: codes of categories, -1 for an unknown value.
         usual: usual scale (K,) of its windows in training, or of all series for a new series;
             None if it is unknown.
+        items: (T, I) numbers of texts and images, NaN for none; None without such columns.
     """
 
     y: Numbers
@@ -125,3 +134,4 @@ class Record:
     static: NDArray[np.float32]
     codes: NDArray[np.int64]
     usual: Numbers | None = None
+    items: Numbers | None = None

@@ -61,6 +61,11 @@ class Nest(nn.Module):
     def forward(self, x: Padded, *, generator: torch.Generator | None = None) -> Padded:
         """Return vectors (B, T, U) for the inner sequences of a batch (`Nested`)."""
         (rows,) = x.others
+        vectors = self.vectors(rows, generator=generator)
+        return Padded(vectors[x.data], x.lengths, x.extra)
+
+    def vectors(self, rows: Padded, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return the vectors (N, U) of inner sequences (N, S, ...)."""
         encoded = self.inner(rows, generator=generator)
         vectors: Tensor = self.read(encoded.data, encoded)[:, 0]
-        return Padded(vectors[x.data], x.lengths, x.extra)
+        return vectors

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from elman.dropout import check_probability, locked_dropout
+from elman.encode.beside import ReadItems
 from elman.encode.neighbours import NeighbourPool
 from elman.padded import Padded
 from elman.read.frequency import DAY, Frequency, Stamps
@@ -56,12 +57,13 @@ class SeriesEmbed(nn.Module):
     Args:
         numbers: number of numbers in a step.
         categories: number of values of each category; their codes are the last columns of a step,
-            -1 for an unknown value.
+            -1 for an unknown value, before the numbers of items.
         category_size: features of the embedding of a category.
         size: features of a layer relu(W x + b) on all of these; None for no layer.
         input_dropout: probability of dropping a feature, the same at all steps.
         pool: layer that pools neighbours; their columns follow the numbers; None for no neighbours.
         around: number of columns of the neighbours.
+        items: layer that reads texts or images; None for no such columns.
 
     Example:
         >>> import torch
@@ -82,6 +84,7 @@ class SeriesEmbed(nn.Module):
         input_dropout: float = 0.0,
         pool: NeighbourPool | None = None,
         around: int = 0,
+        items: ReadItems | None = None,
     ) -> None:
         super().__init__()
         self.numbers, self.around, self.pool = numbers, around, pool
@@ -89,6 +92,8 @@ class SeriesEmbed(nn.Module):
             nn.Embedding(count + 1, category_size, padding_idx=0) for count in categories
         )  # the first vector, zero, is for unknown values
         inside = numbers + category_size * len(categories) + (0 if pool is None else pool.size)
+        self.items = items
+        inside += 0 if items is None else items.size
         self.layer = None if size is None else nn.Linear(inside, size)
         self.size = size or inside
         self.input_dropout = check_probability("input_dropout", input_dropout)
@@ -96,16 +101,23 @@ class SeriesEmbed(nn.Module):
     @property
     def is_plain(self) -> bool:
         """Whether vectors are the unchanged numbers, except for dropout."""
-        return self.pool is None and self.layer is None and not len(self.vectors)
+        plain = self.pool is None and self.layer is None and self.items is None
+        return plain and not len(self.vectors)
 
     def forward(self, steps: Padded, *, generator: torch.Generator | None = None) -> Padded:
-        """Embed steps: (B, T, numbers + categories) -> (B, T, D)."""
+        """Embed steps: (B, T, numbers + categories + numbers of items) -> (B, T, D).
+
+        The items are the other inputs of the batch, see `ReadItems`.
+        """
         data = steps.data
         x, around, rest = data.tensor_split((self.numbers, self.numbers + self.around), 2)
         parts: list[Tensor] = [] if self.pool is None else [self.pool(around)]
         if len(self.vectors):
             codes = rest.long() + 1
             parts += [vector(codes[..., n]) for n, vector in enumerate(self.vectors)]
+        if self.items is not None:
+            numbers = rest[..., len(self.vectors) :].long()
+            parts.append(self.items(numbers, steps.others, generator=generator))
         if parts:
             x = torch.cat([x, *parts], dim=2)
         if self.layer is not None:

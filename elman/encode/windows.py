@@ -8,6 +8,7 @@ of the network, i = 0 .. S - 2, reads
     covariates of segment i that are known only in the past, and their mask
     covariates of segment i + 1 that are known in advance, and the calendar
     constants: numbers, log of the scale relative to the usual one, categories
+    texts and images of segment i, as numbers of the items of the batch
 
 and predicts y of segment i + 1, in units of the scale of its window (`elman.encode.scale`).  The
 scale is at least a share of the usual scale of the series: the mean over its successive contexts
@@ -19,7 +20,8 @@ arXiv:1704.04110) the horizon is an input, one step late: true numbers in traini
 forecast.  In training, some windows have hidden numbers, single ones or many in a row, so that the
 network learns to be uncertain where numbers are missing.
 
-Shape legend: B windows, L steps of the series in a window, K targets, S segments, w steps of one.
+Shape legend: B windows, L steps of the series in a window, K targets, S segments, w steps of one, I
+columns of items (texts or images).
 """
 
 from __future__ import annotations
@@ -33,26 +35,37 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from elman.encode.encoder import Change
 from elman.encode.layout import Layout, Record
 from elman.encode.neighbours import draw_turns, look_around
 from elman.encode.units import UsualScale, draw_gaps, hide_ends, in_units, size_of
+from elman.padded import Padded, pad_arrays
 
 Numbers = NDArray[np.float64]
+HIDDEN = 0.1  # share of the training windows without the items of a column
 
 
 class Window(NamedTuple):
     """Windows in the form that the network takes.
 
     Attributes:
-        inputs: (B, S - 1, numbers + categories).
+        inputs: (B, S - 1, numbers + categories + w I); the last columns are the numbers of items
+            among `items`, -1 for none.
         targets: (B, S - 1, w K, 2): y in units of the scale, NaN for no target; and the scale.
         shift, scale: (B, 1, K), or (B, horizon, K) if they differ between steps.
+        items: the different items in the windows, for each of the I columns.
     """
 
     inputs: Tensor
     targets: Tensor
     shift: Numbers
     scale: Numbers
+    items: tuple[Padded, ...] = ()
+
+    @property
+    def batch(self) -> Padded:
+        """The inputs as a batch for the network."""
+        return Padded.full(self.inputs)._replace(others=self.items)
 
 
 class Windows:
@@ -63,6 +76,8 @@ class Windows:
         layout: layout of the windows.
         others: (rows of all series, M) the rows of the neighbours, -1 for none, see
             `elman.encode.neighbours.find_neighbours`; None for no neighbours.
+        items: for each of the I columns of items, the arrays of all items of the series, and their
+            random change in training, if there is one.
 
     Example:
         >>> import numpy as np
@@ -84,8 +99,9 @@ class Windows:
         records: Sequence[Record],
         layout: Layout,
         others: NDArray[np.int64] | None = None,
+        items: Sequence[tuple[Sequence[Any], Change | None]] = (),
     ) -> None:
-        self.layout, self.others = layout, others
+        self.layout, self.others, self.items = layout, others, items
         self._hidden: tuple[int, int] | None = None
         self.lengths = np.array([len(one.y) for one in records], dtype=np.int64)
         self.begins = np.append(0, np.cumsum(self.lengths)[:-1])
@@ -100,6 +116,9 @@ class Windows:
             self.known[begin : begin + len(known)] = known
         self.static = np.stack([one.static for one in records])
         self.codes = np.stack([one.codes for one in records])
+        if layout.items:
+            parts = [one.items for one in records if one.items is not None]
+            self.item_numbers: Numbers = np.concatenate(parts)
         none = np.zeros(layout.targets)
         usual: list[Numbers] = [none if one.usual is None else one.usual for one in records]
         self.usual: Numbers = np.stack(usual)
@@ -164,10 +183,44 @@ class Windows:
             around = self.around(which, time[:, w - 1 : context : w], own, turn)
             numbers.append(np.pad(around, ((0, 0), (0, steps - layout.seen), (0, 0))))
         numbers.append(np.repeat(self.codes[which][:, None], steps, axis=1))
+        items: tuple[Padded, ...] = ()
+        if layout.items:
+            found = self._at(self.item_numbers, which, time[:, :-w], last)
+            codes, items = self._items_of(found, draw)
+            numbers.append(codes.astype(np.float32).reshape(rows, steps, -1))
         inputs = np.concatenate([part.astype(np.float32) for part in numbers], axis=2)
         targets = self._targets(y, read, shift, scale, learn=learn)
         shift, scale = shift[:, : layout.horizon], scale[:, : layout.horizon]
-        return Window(torch.from_numpy(inputs), torch.from_numpy(targets), shift, scale)
+        return Window(torch.from_numpy(inputs), torch.from_numpy(targets), shift, scale, items)
+
+    def _items_of(
+        self, numbers: Numbers, draw: np.random.Generator | None
+    ) -> tuple[Numbers, tuple[Padded, ...]]:
+        """Return the items of windows, and their numbers (B, L, I) among them, -1 for none.
+
+        The numbers among all items, NaN for none, are changed in place.  In training, all items of
+        a column are hidden in some windows.
+        """
+        context = self.layout.context
+        numbers[:, context:] = np.nan
+        if self._hidden is not None:
+            first, last = self._hidden
+            numbers[:, :first] = numbers[:, context - last : context] = np.nan
+        if draw is not None:
+            hidden = draw.random((len(numbers), 1, self.layout.items)) < HIDDEN
+            numbers[np.broadcast_to(hidden, numbers.shape)] = np.nan
+        codes, found = np.full(numbers.shape, -1.0), []
+        for k, (arrays, change) in enumerate(self.items):
+            there = ~np.isnan(numbers[..., k])
+            chosen, places = np.unique(numbers[..., k][there].astype(np.int64), return_inverse=True)
+            codes[..., k][there] = places.ravel()
+            # There is always an item, so that all weights have a gradient in every process.
+            some = [arrays[number] for number in chosen.tolist()] or arrays[:1]
+            if draw is not None and change is not None:
+                some = [change(one, draw)[0] for one in some]
+            empty = Padded(torch.zeros(0, 1), torch.zeros(0, dtype=torch.int64))
+            found.append(pad_arrays(some) if some else empty)
+        return codes, tuple(found)
 
     def _targets(
         self, y: Numbers, read: Numbers, shift: Numbers, scale: Numbers, *, learn: bool
@@ -244,6 +297,13 @@ class Windows:
         """Return these windows with the first and the last steps of each context hidden."""
         windows = copy.copy(self)
         windows._hidden = first, last
+        return windows
+
+    def without_items(self, column: int) -> Windows:
+        """Return these windows without the items of a column."""
+        windows = copy.copy(self)
+        windows.item_numbers = self.item_numbers.copy()
+        windows.item_numbers[:, column] = np.nan
         return windows
 
     def seen(self, which: NDArray[np.int64], origins: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from elman.decode.widen import GAPS, complete_widening
 from elman.encode.index import SeriesIndex, check_zone
 from elman.encode.layout import Layout
 from elman.errors import DataError
+from elman.forecast.inputs import Inputs, pack_items, unpack_items
 from elman.manifest import content_of
 from elman.read.clock import Clock
 from elman.read.frequency import Frequency
@@ -78,7 +79,9 @@ class History:
             "counted": table.counted,
             "clock": asdict(table.clock),
             "ids": _ids_to_write(table.ids),
+            "items": list(table.items),
         }
+        tensors |= pack_items(table.items)
         save_tensors(path, tensors, facts)
 
     @classmethod
@@ -91,8 +94,15 @@ class History:
         tensors, read = load_tensors(path)
         facts: dict[str, Any] = dict(read)
         with content_of(path):
+            names = facts.get("items", [])
+            check_type(names, list[str], "items")
+            items = unpack_items(tensors, names)
+            tensors = {n: one for n, one in tensors.items() if not n.startswith("items.")}
             _check_tensors(tensors)
             _check_facts(facts, tensors)
+            for name, some in items.items():
+                if len(some) != len(facts["categories"].get(name, [])):
+                    raise ValueError(f"the items of {name!r} must be as many as their names")
             frequency = Frequency.named(facts["frequency"])
             kind = np.int64 if frequency.unit == "step" else "datetime64[us]"
             starts = tensors["starts"].numpy().astype(kind)
@@ -113,6 +123,7 @@ class History:
                 [],
                 clock,
                 _ids_as_read(facts.get("ids", {})),
+                items,
             )
             learned = {name: tensors[name].numpy() for name in LEARNED if name in tensors}
             if "widening" in learned:
@@ -204,22 +215,48 @@ def observed_steps(one: Series, targets: int) -> int:
     return int(seen[-1]) + 1 if len(seen) else 0
 
 
-def history_of(table: SeriesTable, index: SeriesIndex, layout: Layout, errors: Numbers) -> History:
-    """Return the training data; if they are large, only what a forecast at the end reads."""
+def history_of(
+    table: SeriesTable, index: SeriesIndex, layout: Layout, errors: Numbers, inputs: Inputs
+) -> History:
+    """Return the training data; if they are large, only what a forecast at the end reads.
+
+    Texts and images are always only those that such a forecast reads.
+    """
     kept = []
     complete = layout.neighbours > 0 or sum(one.values.size for one in table.series) <= KEPT
     fixed = [table.columns.index(name) for name in index.static]
+    items = [table.columns.index(name) for name in index.items]
     for one in table.series:
         values = one.values.copy()
         for column in fixed:  # a constant can be given in the first row only
             there = values[~np.isnan(values[:, column]), column]
             values[:, column] = there[0] if len(there) else np.nan
-        first = observed_steps(one, layout.targets) - layout.context - max(layout.lags, default=0)
+        last = observed_steps(one, layout.targets) - layout.context
+        values[: max(0, last), items] = np.nan
+        first = last - max(layout.lags, default=0)
         begin, first = one.start, 0 if complete else max(0, first)
         if first:
             begin = table.stamps(one, 1, first)[0]
         kept.append(Series(one.unique_id, begin, values[first:]))
-    return History(replace(table, series=kept, notes=[]), errors)
+    return History(_with_used_items(replace(table, series=kept, notes=[]), inputs), errors)
+
+
+def _with_used_items(table: SeriesTable, inputs: Inputs) -> SeriesTable:
+    """Return a table without the items that are at no step; its values change in place."""
+    categories, items = dict(table.categories), {}
+    for name, learned in inputs.items():
+        column, words = table.columns.index(name), categories.pop(name)
+        used = np.unique(np.concatenate([one.values[:, column] for one in table.series]))
+        used = used[~np.isnan(used)]
+        for one in table.series:
+            there = ~np.isnan(one.values[:, column])
+            one.values[there, column] = np.searchsorted(used, one.values[there, column])
+        chosen = used.astype(np.int64).tolist()
+        items[name] = [table.items[name][n] for n in chosen]
+        # A file can change, so later files never have the names of stored images.
+        is_file = learned.reader.kind == "image"
+        categories[name] = [f"\0{place}" if is_file else words[n] for place, n in enumerate(chosen)]
+    return replace(table, categories=categories, items=items)
 
 
 def seasonal_errors(

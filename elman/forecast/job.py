@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from elman.encode.windows import Windows
 from elman.errors import ArgumentError, DataError
 from elman.forecast import estimates
 from elman.forecast.history import history_of, observed_steps, seasonal_errors
+from elman.forecast.inputs import Inputs, encode_items, learn_inputs, load_inputs
 from elman.forecast.pictures import chart_data
 from elman.forecast.predictor import STEPS, Predictor, Whole, index_of, layout_of
 from elman.forecast.scene import windows_of
@@ -61,7 +63,14 @@ class Training:
 
     @classmethod
     def prepare(
-        cls, settings: ForecasterSettings, tables: Tables, name: str, *, build: Build, share: Share
+        cls,
+        settings: ForecasterSettings,
+        tables: Tables,
+        name: str,
+        *,
+        build: Build,
+        share: Share,
+        inputs: Inputs,
     ) -> Training:
         """Prepare the training on the table `train`, scored on the table `test` if there is one.
 
@@ -71,17 +80,17 @@ class Training:
             name: name of the training data.
             build: builds a network with random weights.
             share: (rank, processes), which determine the windows of this process.
+            inputs: texts and images, with which the tables are encoded.
 
         Raises:
             ArgumentError: the output needs counts, and a target is not a count.
             DataError: the series are too short, or the test data cannot be scored.
         """
-        table, targets = tables["train"], 1 if settings.wide else len(settings.targets)
+        table = tables["train"]
+        lengths, held = find_held_out(settings, table)
         if settings.kind_of_output == "negative_binomial":
-            _check_counts(table, targets)
-        lengths = np.array([observed_steps(one, targets) for one in table.series])
-        held = _held_out(settings, lengths, settings.horizon_of(table.frequency))
-        predictor = _begin(settings, table, targets, lengths - held, build)
+            _check_counts(table, targets_of(settings))
+        predictor = _begin(settings, table, lengths - held, build, inputs)
         windows, layout = windows_of(predictor, table), predictor.layout
         spans = _training_spans(lengths - held, layout)
         total = WindowBatches(windows, spans, 1, seed=None).total
@@ -173,10 +182,54 @@ def _choose_held_out(
     return HeldOut(Evaluation(windows, *chosen, errors), spans, batches)
 
 
+def targets_of(settings: ForecasterSettings) -> int:
+    """Return the number of targets of a series."""
+    return 1 if settings.wide else len(settings.targets)
+
+
+def find_held_out(settings: ForecasterSettings, table: SeriesTable) -> tuple[Whole, Whole]:
+    """Return the length of each series (N,), and how many of its steps are held out (N,)."""
+    lengths = np.array([observed_steps(one, targets_of(settings)) for one in table.series])
+    return lengths, _held_out(settings, lengths, settings.horizon_of(table.frequency))
+
+
+def encoded(
+    settings: ForecasterSettings,
+    tables: Tables,
+    folder: Path | None,
+    notes: list[str],
+    *,
+    show: bool,
+) -> tuple[dict[str, SeriesTable], Inputs]:
+    """Return tables with encoded texts and images, and what was learned of them.
+
+    Args:
+        settings: settings of the forecaster.
+        tables: the data by part.
+        folder: folder of the run to continue, whose inputs are read; None to learn the inputs.
+        notes: messages for the user; this function adds more.
+        show: whether to show progress on the terminal.
+
+    Raises:
+        DataError: a column has no item in the training part, or a file cannot be read.
+    """
+    if not settings.inputs:
+        return dict(tables), {}
+    train = tables["train"]
+    if folder is None:
+        lengths, held = find_held_out(settings, train)
+        inputs = learn_inputs(settings, train, lengths - held, notes, show=show)
+    else:
+        inputs = load_inputs(settings, folder)
+    first = encode_items(inputs, train)
+    return {name: encode_items(inputs, one, first) for name, one in tables.items()}, inputs
+
+
 def _begin(
-    settings: ForecasterSettings, table: SeriesTable, targets: int, known: Whole, build: Build
+    settings: ForecasterSettings, table: SeriesTable, known: Whole, build: Build, inputs: Inputs
 ) -> Predictor:
     """Return a predictor with random weights, from the first `known` steps of each series."""
+    targets = targets_of(settings)
     series = [
         replace(one, values=one.values[:n])
         for one, n in zip(table.series, known.tolist(), strict=True)
@@ -185,8 +238,8 @@ def _begin(
     index = index_of(settings, replace(table, series=series), targets, usual)
     layout = layout_of(settings, index)
     errors = seasonal_errors(table, targets, settings.season_of(table.frequency))
-    history = history_of(table, index, layout, errors)
-    return Predictor(build(layout), index, history, settings, layout)
+    history = history_of(table, index, layout, errors, inputs)
+    return Predictor(build(layout), index, history, settings, layout, inputs)
 
 
 def _notes(settings: ForecasterSettings, layout: Layout, lengths: Whole, held: Whole) -> list[str]:

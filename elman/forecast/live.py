@@ -21,12 +21,15 @@ import torch
 from numpy.typing import NDArray
 
 from elman.encode.layout import Record
+from elman.encode.series import SeriesEmbed
 from elman.encode.units import UsualScale, in_units, size_of
 from elman.encode.windows import Window
 from elman.errors import ArgumentError, DataError
 from elman.forecast.history import steps_between
+from elman.forecast.inputs import LiveItems
 from elman.forecast.predictor import Numbers, Predictor, window_predictor
 from elman.forecast.scene import Scene, append
+from elman.padded import Padded
 from elman.read.clock import read_stamps
 from elman.read.frequency import Stamps
 from elman.read.series import SeriesTable
@@ -77,7 +80,7 @@ class LiveForecaster:
         self._index, self._layout = predictor.index, layout
         self._network, self._predict = predictor.network, window_predictor(predictor)
         self._clock, self._form = table.clock, predictor.settings.ds_format
-        self._names = {*self._index.past, *self._index.future}
+        self._names = {*self._index.past, *self._index.future, *self._index.items}
         self._timed, self._frequency, self._start = not table.counted, table.frequency, one.start
         self._dates = self._start.dtype.kind == "M"
         self._gap = True  # whether the last numbers can be missing
@@ -101,10 +104,15 @@ class LiveForecaster:
         self._told = self._known[: layout.context + layout.horizon]
         self._told[:] = _end(record.known, self._steps + layout.horizon, len(self._told), 0.0)
         self._arrays: list[NDArray[Any]] = [self._y, self._past, self._told, self._scene.around]
+        embed = self._network.encode
+        assert isinstance(embed, SeriesEmbed)
+        none = np.zeros((self._steps, 0)) if record.items is None else record.items
+        numbers = _end(none, self._steps, layout.context, np.nan)
+        self._items = LiveItems(predictor.inputs, embed.items, numbers, table.items)
+        self._arrays += self._items.arrays
         self._waves, self._waves_at = np.zeros((0, 0), dtype=np.float32), 0
         self._constants = np.concatenate([record.static, record.codes, self._spare[0]])
-        size = layout.numbers + layout.around + len(layout.categories)
-        self._inputs = np.zeros((layout.steps, size), dtype=np.float32)
+        self._inputs = np.zeros((layout.steps, layout.width), dtype=np.float32)
         self._cut_inputs(record)
         self._window = torch.from_numpy(self._inputs)[None]
         self._nothing = torch.zeros(0, dtype=torch.float32)
@@ -126,8 +134,9 @@ class LiveForecaster:
             others: for a model with neighbours, the current places of all other series, by name.
             at: time of the observation, in the format of the training data; all steps between the
                 previous time and this one are missing.  None for the next step.
-            covariates: for covariates of the past, their current values; for covariates that are
-                known in advance, their values at the last step of the forecast.
+            covariates: for covariates of the past, texts and images, their current values (None or
+                "" for no text or image); for covariates that are known in advance, their values at
+                the last step of the forecast.
 
         Raises:
             ArgumentError: the number of values is not the number of targets, one is infinite, a
@@ -148,11 +157,12 @@ class LiveForecaster:
         if "at" in self._names:  # a covariate has this name, so `push` cannot take times
             covariates, at = {**covariates, "at": at}, None
         if covariates.keys() != self._names:
-            wanted = ", ".join((*index.past, *index.future)) or "none"
+            wanted = ", ".join((*index.past, *index.future, *index.items)) or "none"
             shown = ", ".join(covariates) or "none"
             raise ArgumentError(f"covariates must be {wanted}, got {shown}")
         past = [index.encode_value(name, covariates[name]) for name in index.past]
         known = [index.encode_value(name, covariates[name]) for name in index.future]
+        items = self._items.read(covariates)
         places = {} if others is None else self._scene.places_of(others)
         missed = 0 if at is None else self._missed(at)
         self._skip(missed)
@@ -160,6 +170,7 @@ class LiveForecaster:
         self._take(value, places)
         if past:
             self._past[-1] = np.concatenate(past)
+        self._items.take(items)
         if known:
             whole = np.concatenate(known)
             self._told[-1, : len(whole)] = whole
@@ -174,6 +185,7 @@ class LiveForecaster:
             append(self._past, self._unknown)
         if self._layout.known:
             append(self._told, self._next_waves())
+        self._items.advance()
         self._steps += 1
         if self._steps % self._layout.context == 0:
             self._usual.after_each(self._y[-self._layout.context :])
@@ -327,7 +339,11 @@ class LiveForecaster:
             self._inputs[:, at] = ahead / layout.ahead
             at += 1
         self._near = self._inputs[: layout.seen, at : at + layout.around]
-        self._inputs[:, at + layout.around :] = record.codes
+        at += layout.around
+        self._inputs[:, at : at + len(record.codes)] = record.codes
+        numbers = self._inputs[:, at + len(record.codes) :]
+        numbers[:] = -1
+        self._item_numbers = numbers[: layout.seen].reshape(layout.seen, w, layout.items)
 
     def _read(self) -> Window:
         """Return the last window, as `Windows.cut` would."""
@@ -347,8 +363,12 @@ class LiveForecaster:
             if layout.segment == 1:  # the velocity at the first place is unknown
                 self._near[0] = 0
         self._size[:] = size_of(scale[0, 0], layout)
+        items: tuple[Padded, ...] = ()
+        if layout.items:
+            numbers, items = self._items.window()
+            self._item_numbers[:] = numbers.reshape(self._item_numbers.shape)
         shift, scale = shift[:, : layout.horizon], scale[:, : layout.horizon]
-        return Window(self._window, self._nothing, shift, scale)
+        return Window(self._window, self._nothing, shift, scale, items)
 
 
 def _fill(view: NDArray[np.float32], numbers: NDArray[Any], there: NDArray[np.bool_]) -> None:

@@ -6,7 +6,7 @@ Shape legend: B windows, H steps ahead, K targets, Q levels, S futures.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple, cast
 
@@ -26,6 +26,7 @@ from elman.encode.scale import LEVEL
 from elman.encode.series import SeriesEmbed
 from elman.encode.windows import Window, Windows, context_of
 from elman.forecast.history import History
+from elman.forecast.inputs import Inputs
 from elman.forecast.settings import ForecasterSettings
 from elman.heads import ForecastHead
 from elman.heads import distributions as d
@@ -53,6 +54,7 @@ class Predictor:
     history: History  # the end of the training data, and estimates from the validation data
     settings: ForecasterSettings
     layout: Layout
+    inputs: Inputs = field(default_factory=dict)  # texts and images
 
     def with_estimates(self, **estimates: Numbers | None) -> Predictor:
         """Return a predictor with other estimates, see `History`."""
@@ -92,6 +94,7 @@ def index_of(
         past=settings.past,
         future=settings.future,
         static=settings.static,
+        items=[str(one.column) for one in settings.declared],
         per_series=settings.per_series,
         with_calendar=settings.calendar,
         scaling=settings.scaling,
@@ -261,7 +264,7 @@ class _SingleWindow:
         layout, x = self.layout, window.inputs
         if not self.plain:
             with torch.inference_mode():
-                x = self.embed(Padded.full(x)).data
+                x = self.embed(window.batch).data
         self.stream.restart()
         first = layout.seen - 1
         self.row[:, : self.size] = self.stream.run(x)[0, first:].numpy()
@@ -281,7 +284,7 @@ class _SingleWindow:
 def _predict_all(predictor: Predictor, window: Window) -> tuple[NDArray[Any], ...]:
     """Predict means (B, H, K) and quantiles (B, H, K, Q) at once, in units of the windows."""
     layout, head = predictor.layout, predictor.head
-    states, _ = predictor.network.run(Padded.full(window.inputs))
+    states, _ = predictor.network.run(window.batch)
     found = head(states.data[:, layout.seen - 1 :])
     found = found.reshape(len(found), -1, layout.targets, found.shape[-1])[:, : layout.horizon]
     scale = torch.from_numpy(window.scale).float().expand(found.shape[:-1])
@@ -297,7 +300,8 @@ def _predict_samples(predictor: Predictor, window: Window) -> tuple[NDArray[Any]
     rows = torch.arange(windows).repeat_interleave(samples)
     scale = torch.from_numpy(window.scale).float().expand(windows, samples, targets)
     generator = torch.Generator().manual_seed(settings.seed)
-    states, state = network.run(Padded.full(window.inputs[:, : layout.seen]))
+    context = window._replace(inputs=window.inputs[:, : layout.seen])
+    states, state = network.run(context.batch)
     width = 2 * targets
 
     def step(x: Tensor, state: Any) -> tuple[Tensor, Any]:

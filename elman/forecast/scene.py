@@ -24,7 +24,7 @@ from elman.read.series import Series, SeriesTable
 
 
 def windows_of(predictor: Predictor, table: SeriesTable) -> Windows:
-    """Return all windows of a table, with neighbours if the model reads them."""
+    """Return all windows of an encoded table, with neighbours if the model reads them."""
     layout, settings, others = predictor.layout, predictor.settings, None
     records = [predictor.index.encode(table, one, more=layout.steps_ahead) for one in table.series]
     if layout.neighbours:
@@ -34,7 +34,8 @@ def windows_of(predictor: Predictor, table: SeriesTable) -> Windows:
         places = np.concatenate([one.values[:n, :2] for one, n in pairs])
         begins = np.append(0, np.cumsum(lengths)[:-1]).astype(np.int64)
         others = find_neighbours(places, begins, starts, groups, layout.neighbours)
-    return Windows(records, layout, others)
+    items = [(table.items[name], learned.change()) for name, learned in predictor.inputs.items()]
+    return Windows(records, layout, others, items)
 
 
 @dataclass

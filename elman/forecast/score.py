@@ -15,7 +15,7 @@ import numpy as np
 
 from elman.encode.windows import Windows
 from elman.errors import DataError
-from elman.forecast.predictor import Numbers, Predictor, Rolled, Whole
+from elman.forecast.predictor import Numbers, Predictor, Rolled, Whole, roll
 from elman.forecast.settings import ForecasterSettings
 from elman.optional import absent
 from elman.read.series import SeriesTable
@@ -33,6 +33,8 @@ from elman.report.verdict import name_of
 from elman.train.windows import WindowBatches
 
 SCORED, SLOW = 10_000, 500  # maximum scored windows, without and with statistical models
+WITHOUT = "this model without "  # begins the name of the model without an input
+MAIN = ("ADE", "FDE", "MASE", "MAE", "ND", "wQL")  # its scores that are shown
 BEST = 20  # number of futures of which the best is scored
 # Maximum counts of numbers that baselines read, and that statistical models fit, in all windows
 # together, but at least 50 seasons of each window.  The time of a fit grows with the square of its
@@ -98,6 +100,8 @@ def _describe_gap(windows: Windows, number: int, origin: int, names: Sequence[st
 def score(predictor: Predictor, windows: Windows, rolled: Rolled, errors: Numbers) -> Scored:
     """Score forecasts and baselines; the baselines are sorted, the best first.
 
+    The scores of the model include those without the texts or images of each column.
+
     Args:
         predictor: the result of the training.
         windows: windows of the series.
@@ -106,17 +110,19 @@ def score(predictor: Predictor, windows: Windows, rolled: Rolled, errors: Number
     """
     layout, which, levels = windows.layout, rolled.which, predictor.settings.levels
     shape = rolled.y.shape
-    guesses = {
-        "this model": Guess(
-            rolled.quantiles[..., predictor.middle].ravel(),
-            rolled.mean.ravel(),
-            rolled.quantiles.reshape(-1, len(levels)),
-        )
-    }
+
+    def guess(rolled: Rolled) -> Guess:
+        median = rolled.quantiles[..., predictor.middle].ravel()
+        return Guess(median, rolled.mean.ravel(), rolled.quantiles.reshape(-1, len(levels)))
+
+    guesses = {"this model": guess(rolled)}
     found, notes = _forecast_baselines(predictor, windows, which, rolled.origins)
     for name, values in found.items():
         point = values.reshape(shape[0], layout.targets, -1).transpose(0, 2, 1).ravel()
         guesses[name] = Guess(point, point)
+    for column, name in enumerate(predictor.inputs):
+        blind = windows.without_items(column)
+        guesses[f"{WITHOUT}{name}"] = guess(roll(predictor, blind, which, rolled.origins))
     target = np.broadcast_to(np.arange(layout.targets), shape)
     scored = score_forecasts(
         (which[:, None, None] * layout.targets + target).ravel(),
@@ -133,9 +139,19 @@ def score(predictor: Predictor, windows: Windows, rolled: Rolled, errors: Number
         found = scored.scores[name]
         return next((float(found[key]) for key in ("ADE", "MASE", "ND") if key in found), np.inf)
 
+    _join_without(scored.scores)
     first, *others = scored.scores
     order = [first, *sorted(others, key=rank)]
     return Scored({name: scored.scores[name] for name in order}, scored.of_series, notes)
+
+
+def _join_without(scores: dict[str, dict[str, Any]]) -> None:
+    """Turn the models without an input into scores of the model, such as `MASE without news`."""
+    for name in [name for name in scores if name.startswith(WITHOUT)]:
+        found, column = scores.pop(name), name.removeprefix(WITHOUT)
+        scores["this model"] |= {
+            f"{key} without {column}": found[key] for key in MAIN if key in found
+        }
 
 
 def _score_distances(rolled: Rolled, guesses: dict[str, Guess], scored: Scored) -> Scored:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 from elman.arguments import check_whole
 from elman.errors import ArgumentError
+from elman.inputs.declared import Declared, read_declared
+from elman.inputs.settings import InputSettings
+from elman.settings import check_pairs
 from elman.train.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 
 MOST = 1_000_000  # steps of a window, and futures
 LONG = 64  # steps of the context of series without a season
+ITEMS = ("text", "image")  # kinds of inputs
 DENSITIES = ("gaussian", "student_t", "mixture", "negative_binomial")
 
 
@@ -38,6 +42,10 @@ class ForecasterSettings(TrainingSettings):
     """Columns of covariates known in advance, such as holidays, numbers or words."""
     static: tuple[str, ...] = ()
     """Columns that are constant within each series, numbers or words."""
+    inputs: tuple[str, ...] = ()
+    """Columns of texts or of paths of images that are known only in the past, each as COLUMN:text
+    or COLUMN:image, such as news:text. A cell can be empty. An input can have its own settings:
+    COLUMN:KIND,setting=value,setting=value."""
     unique_id: str = "unique_id"
     """Column with the name of the series; a table without this column is a single series."""
     ds: str = "ds"
@@ -111,7 +119,8 @@ class ForecasterSettings(TrainingSettings):
     hidden_size: tuple[int, ...] | int = 128
     """Number of hidden units of each layer; several numbers for layers of different sizes."""
     dropout: float = 0.1
-    """Dropout probability between the layers and before the output layer."""
+    """Dropout probability between the layers, before the output layer, and of the vectors of texts
+    and images."""
     batch_size: int = 64
     """Number of windows in a training step, over all processes."""
     learning_rate: float = 0.002
@@ -195,6 +204,7 @@ class ForecasterSettings(TrainingSettings):
                 f"{', '.join(DENSITIES)}, got {self.output}"
             )
         self._check_places()
+        self._check_inputs()
         if self.conformal and self.validation_fraction == 0:
             raise ArgumentError("conformal needs validation data: set validation_fraction above 0")
         if self.output == "negative_binomial" and self.scaling not in ("mean", None):
@@ -212,6 +222,48 @@ class ForecasterSettings(TrainingSettings):
             )
         if 0.5 not in levels:
             raise ArgumentError(f"quantiles must include 0.5, the median, got {got}")
+
+    @property
+    def declared(self) -> list[Declared]:
+        """The columns of texts and images that are set."""
+        return [read_declared(one) for one in self.inputs]
+
+    @property
+    def item_units(self) -> int:
+        """Hidden units of each direction that read a text or an image; also the size of a token."""
+        size = self.hidden_size if isinstance(self.hidden_size, int) else self.hidden_size[0]
+        return max(1, size // 4)
+
+    def input_settings(self) -> dict[str, InputSettings]:
+        """Return the settings of each column of texts or images; images are not distorted."""
+        whole = InputSettings(
+            inputs=self.inputs, hidden_size=self.item_units, distort=0.0, encoding=self.encoding
+        )
+        return {str(one.column): whole.of_input(one.column) for one in self.declared}
+
+    def _check_inputs(self) -> None:
+        """Raise an ArgumentError for columns of texts and images that cannot be read."""
+        found = self.declared
+        taken: dict[str, tuple[str, ...]] = {"unique_id": (self.unique_id,), "ds": (self.ds,)}
+        taken |= {name: getattr(self, name) for name in ("past", "future", "static")}
+        taken |= {"group": (self.group,)} if self.group else {}
+        taken |= {"targets": self.targets} if not self.wide or self.targets != ("y",) else {}
+        columns = [one.column for one in found]
+        for one in found:
+            if one.kind not in ITEMS or not one.column:
+                raise ArgumentError(
+                    "inputs of a forecaster must be COLUMN:text or COLUMN:image, got "
+                    f"{one.bare!r}; for a column of numbers or words set past"
+                )
+            other = next((name for name, names in taken.items() if one.column in names), "inputs")
+            if other != "inputs" or columns.count(one.column) > 1:
+                raise ArgumentError(
+                    f"inputs and {other} both name the column {one.column!r}; name it once"
+                )
+        for one, own in zip(found, self.input_settings().values(), strict=True):
+            with one.named():
+                own.check_input("")
+                check_pairs(own)
 
     def _check_places(self) -> None:
         """Raise an ArgumentError for settings of places and neighbours that cannot work."""

@@ -26,7 +26,7 @@ from elman.read.examples import Examples
 from elman.read.recordings import Recording
 
 if TYPE_CHECKING:
-    from elman.train.chunks import Change
+    from elman.encode.encoder import Change
 
 UNITS = 64  # features of the vector of a value, at most hidden_size
 DROPPED = 0.3  # default probability of dropping a whole input in training

@@ -35,10 +35,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from elman.encode.bags import Bag
-    from elman.encode.encoder import Encoder
+    from elman.encode.encoder import Change, Encoder
     from elman.encode.text import Vocabulary
     from elman.state import State
-    from elman.train.chunks import Change
 
 Array = NDArray[Any]
 Probabilities = tuple[str, Mapping[str, "Tensor"]]  # name of a baseline, (N, K) by part of the data

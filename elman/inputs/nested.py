@@ -37,7 +37,7 @@ from elman.read.recordings import is_blank
 from elman.read.rows import Rejects, Rows, Source
 
 if TYPE_CHECKING:
-    from elman.train.chunks import Change
+    from elman.encode.encoder import Change
 
 SHOWN = 8  # rows of an item in the report
 

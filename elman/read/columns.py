@@ -89,6 +89,21 @@ class Columns:
                 wanted[n] = row.place
         return [wanted[int(self.ordinals[row])] for row in rows]
 
+    def without(self, bad: Mapping[int, str], rejects: Rejects) -> Columns:
+        """Return the rows that are not bad, and reject the others with their reasons."""
+        rows = sorted(bad)
+        for row, place in zip(rows, self.places(rows), strict=True):
+            rejects.add(place, DataError(f"{place}: {bad[row]}"))
+        kept = np.ones(len(self.ordinals), dtype=bool)
+        kept[rows] = False
+        if not kept.any():
+            raise DataError(f"{self.rows.name}: has no row that can be used")
+        columns = {}
+        for name, one in self.columns.items():
+            offsets = None if one.offsets is None else one.offsets[kept]
+            columns[name] = replace(one, values=one.values[kept], offsets=offsets)
+        return replace(self, columns=columns, ordinals=self.ordinals[kept])
+
 
 class _Blocks:
     """Blocks of converted rows.
@@ -266,7 +281,7 @@ class Table:
                 before = list(known) if kind == "name" else list((words or {}).get(name, ()))
                 found.columns[name] = join_blocks(kind, part, before)
                 found.columns[name].given = blocks.given.get(name, {})
-        return _without(found, bad, rejects) if bad else found
+        return found.without(bad, rejects) if bad else found
 
     def _add(
         self,
@@ -363,22 +378,6 @@ class Table:
         words = {word: n for n, word in enumerate(dict.fromkeys(map(name_of, values)))}
         numbers = [*(words[name_of(one)] for one in values), math.nan]
         return Column(np.array(numbers)[codes], list(words))
-
-
-def _without(table: Columns, bad: Mapping[int, str], rejects: Rejects) -> Columns:
-    """Return the rows that are not bad, and reject the others."""
-    rows = sorted(bad)
-    for row, place in zip(rows, table.places(rows), strict=True):
-        rejects.add(place, DataError(f"{place}: {bad[row]}"))
-    kept = np.ones(len(table.ordinals), dtype=bool)
-    kept[rows] = False
-    if not kept.any():
-        raise DataError(f"{table.rows.name}: has no row that can be used")
-    columns = {}
-    for name, one in table.columns.items():
-        offsets = None if one.offsets is None else one.offsets[kept]
-        columns[name] = replace(one, values=one.values[kept], offsets=offsets)
-    return replace(table, columns=columns, ordinals=table.ordinals[kept])
 
 
 def _good(

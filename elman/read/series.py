@@ -13,7 +13,7 @@ A repeated stamp, a stamp that is not on the grid, and a series without a number
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +29,7 @@ from elman.read.convert import Kind
 from elman.read.dialect import Dialect, equal_names
 from elman.read.frequency import Frequency, Stamps
 from elman.read.grid import Grid
+from elman.read.items import ReadItem, read_items
 from elman.read.rows import Rejects
 from elman.read.stamps import UNITS, check_form
 
@@ -70,6 +71,8 @@ class SeriesTable:
         notes: messages about what was detected and done.
         clock: clock by which stamps are read and written.
         ids: original values of names that were not text.
+        items: texts or images of each column of items, in the order of their numbers; their names
+            are in `categories`.
     """
 
     series: list[Series]
@@ -80,6 +83,7 @@ class SeriesTable:
     notes: list[str]
     clock: Clock = Clock()  # noqa: RUF009
     ids: dict[str, Any] = field(default_factory=dict)
+    items: dict[str, list[Any]] = field(default_factory=dict)
 
     def stamps(self, one: Series, steps: int, first: int = 0) -> Stamps:
         """Return the stamps (steps,) of a series, starting at step `first`."""
@@ -101,6 +105,8 @@ class SeriesSource:
         source: a table, or numbers.
         targets: columns of numbers; in a wide table the series, by default all other columns.
         covariates: more columns, of numbers or words.
+        items: more columns, of texts or of files, with the function that reads a cell; None if
+            the text is the item.
         unique_id: column of the series' name; without it there is one series.
         ds: column of the stamp; without it rows are steps.
         wide: whether each column is a series.
@@ -133,6 +139,7 @@ class SeriesSource:
         targets: Sequence[str] = (Y,),
         covariates: Sequence[str] = (),
         *,
+        items: Mapping[str, ReadItem | None] | None = None,
         unique_id: str = ID,
         ds: str = DS,
         wide: bool = False,
@@ -159,14 +166,15 @@ class SeriesSource:
                 f"with wide, each column is a series, but there is a column {self.ids!r}"
             )
         if wide and tuple(targets) in ((), (Y,)):
-            others = {self.stamps, *covariates}
+            others = {self.stamps, *covariates, *(items or ())}
             targets = [name for name in present if name not in others]
         if not targets:
             raise ArgumentError("targets must name at least one column")
         if zone is not None and self.stamps is None:
             raise ArgumentError(f"zone={zone}: rows are steps, because there is no column {ds!r}")
-        self.targets, self.covariates, self.wide = tuple(targets), tuple(covariates), wide
-        used = {self.ids, self.stamps, *targets, *covariates}
+        self.targets, self.wide, self.items = tuple(targets), wide, dict(items or {})
+        self.covariates = (*covariates, *self.items)
+        used = {self.ids, self.stamps, *targets, *self.covariates}
         unused = [name for name in present if name not in used]
         self.unused = unused if numbers is None else []
         self.frequency = None if freq is None else Frequency.named(freq)
@@ -177,6 +185,7 @@ class SeriesSource:
         self.rows = self.table.rows(wanted)
         kinds: dict[str | None, Kind] = {self.ids: "name", self.stamps: "stamp"}
         kinds |= dict.fromkeys(self.targets, "number")
+        kinds |= dict.fromkeys(self.items, "word")
         self.kinds: dict[str, Kind] = {name: kinds.get(name, "value") for name in wanted}
 
     @property
@@ -209,10 +218,14 @@ class SeriesSource:
         if like is not None:
             self.frequency, words, clock = like.frequency, like.categories, like.clock
             for name in self.covariates:
-                kinds[name] = "word" if name in words else "number"
+                kinds[name] = "word" if name in words or name in self.items else "number"
+            words = {name: known for name, known in words.items() if name not in self.items}
         columns = self.table.read(
             kinds, rejects, ds_format=self.ds_format, zone=self.zone, clock=clock, words=words
         )
+        categories, items = ({}, {}) if like is None else (like.categories, like.items)
+        first = {name: (categories.get(name, []), some) for name, some in items.items()}
+        columns, items = read_items(columns, self.items, first, rejects)
         if like is not None and self.ids is not None:
             named = columns.columns[self.ids]
             given = named.words or []
@@ -230,7 +243,7 @@ class SeriesSource:
         )
         own = self._notes_of_stamps(grid) if like is None else []
         grid.notes[:0] = [*self.table.notes, *self._notes_of_columns(like), *own]
-        found = _build(grid, self, rejects)
+        found = replace(_build(grid, self, rejects), items=items)
         if like is not None and self.wide:
             names = equal_names(list(self.targets), [one.unique_id for one in like.series])
             known = dict(zip(self.targets, names, strict=True))
@@ -343,6 +356,8 @@ def _note_missing(grid: Grid, source: SeriesSource, values: Numbers) -> None:
     """
     future = _future(grid, source, values) & source.ahead
     for n, name in enumerate((*source.targets, *source.covariates)):
+        if name in source.items:  # most rows have none
+            continue
         gone = np.isnan(values[:, n])
         ahead = future[:, n] if n < len(source.targets) else future.all(1)
         if not gone[ahead].all():  # known for the future, too

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from elman.errors import ArgumentError, UntrainedError
-from elman.inputs.declared import declare, with_paths
+from elman.inputs.declared import with_paths
 from elman.inputs.settings import InputSettings
 from elman.tasks.folder import PATHS, name_of
 from elman.tasks.task import Task
@@ -40,12 +40,6 @@ class ExampleTask(InputSettings, Task):
     """A task that learns from examples, which are pairs of an input and its target."""
 
     usual_input: ClassVar[str]  # kind of inputs that do not look like recordings
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Store a setting as a plain Python value; inputs by column become strings."""
-        if name == "inputs" and isinstance(value, Mapping):
-            value = declare(value)
-        super().__setattr__(name, value)
 
     def __post_init__(self) -> None:
         super().__post_init__()

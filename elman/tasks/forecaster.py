@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from elman.encode.layout import Layout
     from elman.forecast.forecasts import Backtest, Forecasts
     from elman.forecast.history import History
+    from elman.forecast.inputs import Inputs
     from elman.forecast.live import LiveForecaster
     from elman.forecast.predictor import Predictor
     from elman.model import SequenceModel
@@ -64,7 +65,7 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
         self.check_network()
         self.check_forecast()
         if not self.wide:  # in a wide table the columns are series
-            covariates = (*self.past, *self.future, *self.static)
+            covariates = (*self.past, *self.future, *self.static, *self.input_settings())
             self.check_columns(self.targets, (*covariates, self.unique_id, self.ds, self.group))
 
     def fit(
@@ -235,6 +236,7 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
 
     def _source(self, given: Any, *, lenient: bool = False, ahead: bool = False) -> SeriesSource:
         """Return a source of series, given with None; with `ahead`, rows can omit the targets."""
+        from elman.forecast.inputs import cells_of
         from elman.read.series import SeriesSource
 
         named = (*self.past, *self.future, *self.static, self.group)
@@ -242,6 +244,7 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
             given[0],
             self.targets,
             tuple(dict.fromkeys(name for name in named if name is not None)),
+            items=cells_of(self, given[0]),
             unique_id=self.unique_id,
             ds=self.ds,
             wide=self.wide,
@@ -259,6 +262,7 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
         self, series: Any, rejects: str | Path | None = None, *, ahead: bool = False
     ) -> SeriesTable:
         """Read series in the form of the training data; with `ahead`, rows can omit the targets."""
+        from elman.forecast.inputs import encode_items
         from elman.tasks.parts import read_one
 
         predictor = self.predictor
@@ -266,13 +270,14 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
         def read(source: SeriesSource, bad: Rejects) -> SeriesTable:
             table = source.read(bad, predictor.history.table)
             table.notes.extend(predictor.index.unseen_words(table))
-            return table
+            return encode_items(predictor.inputs, table, predictor.history.table)
 
         source = self._source((series, None), lenient=rejects is not None, ahead=ahead)
         return read_one(source, rejects, read)
 
-    def _read_parts(self, request: Request) -> Parts[SeriesTable]:
-        """Read the training and test data, with notes on them."""
+    def _read_parts(self, request: Request) -> tuple[Parts[SeriesTable], Inputs]:
+        """Read the training and test data, with notes on them, and the inputs."""
+        from elman.forecast.job import encoded
         from elman.forecast.score import missing_baselines
         from elman.read.series import SeriesSource
         from elman.tasks.parts import check_same, read_parts
@@ -288,7 +293,9 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
         parts.notes += missing_baselines(self)
         if request.before is not None:
             check_same(request.before, parts.described)
-        return parts
+        folder = None if request.before is None else request.folder
+        parts.data, inputs = encoded(self, parts.data, folder, parts.notes, show=request.show)
+        return parts, inputs
 
     def _job(self, request: Request, fabric: Fabric) -> Job:
         from elman.forecast.job import Training
@@ -296,10 +303,11 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
         from elman.train.fabric import on_first
 
         folder = request.folder
-        parts = on_first(fabric, lambda: self._read_parts(request))
+        parts, inputs = on_first(fabric, lambda: self._read_parts(request))
         self.described = parts.described
         name, share = parts.described["name"], (fabric.global_rank, fabric.world_size)
-        training = Training.prepare(self, parts.data, name, build=self._build, share=share)
+        build = partial(self._build, inputs=inputs)
+        training = Training.prepare(self, parts.data, name, build=build, share=share, inputs=inputs)
         self._predictor = training.predictor
         held_out = training.held_out
 
@@ -327,12 +335,13 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
             )
         return super()._data_before(folder)
 
-    def _build(self, layout: Layout) -> SequenceModel:
+    def _build(self, layout: Layout, inputs: Inputs) -> SequenceModel:
         """Build the network with new random weights from the seed."""
         import torch
 
         from elman.encode.neighbours import NeighbourPool
         from elman.encode.series import SeriesEmbed
+        from elman.forecast.inputs import layer_of
         from elman.forecast.predictor import distribution_of
         from elman.heads import ForecastHead
         from elman.model import SequenceModel
@@ -349,6 +358,7 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
                 input_dropout=self.input_dropout,
                 pool=pool,
                 around=layout.around,
+                items=layer_of(inputs, self, layout.segment),
             )
             core = build_core(self, encode.size)
             head = ForecastHead(core.output_size + encode.size, layout.output, distribution)
@@ -357,23 +367,30 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
         )
 
     def _save_parts(self, folder: Path) -> None:
-        """Write the index and the history of the series to a folder."""
+        """Write the index, the history of the series and the inputs to a folder."""
+        from elman.forecast.inputs import save_inputs
+
         write_json(folder / SERIES, asdict(self.index))
         self.history.save(folder / HISTORY)
+        save_inputs(self.predictor.inputs, folder)
 
     def _build_from(self, folder: Path) -> None:
         from elman.encode.index import SeriesIndex
         from elman.forecast.history import History
+        from elman.forecast.inputs import load_inputs
         from elman.forecast.predictor import Predictor, layout_of
 
         index = read_index(folder / SERIES, SeriesIndex)
         layout = layout_of(self, index)
         history = History.load(folder / HISTORY)
-        self._predictor = Predictor(self._build(layout), index, history, self, layout)
+        inputs = load_inputs(self, folder)
+        network = self._build(layout, inputs)
+        self._predictor = Predictor(network, index, history, self, layout, inputs)
 
     def card(self, name: str) -> str:
         """Return the model card as Markdown."""
         from elman.forecast.estimates import describe_estimates
+        from elman.forecast.inputs import describe_inputs
         from elman.forecast.score import columns_of_card
         from elman.read.frequency import Frequency
         from elman.tasks.card import model_card
@@ -386,7 +403,7 @@ class Forecaster(ForecasterSettings, TableSettings, Task):
             name,
             title="a forecaster",
             made=f"{self.cell.upper()}, {self.decoder}, {layout.horizon} steps{of} from the last "
-            f"{layout.context}{segment}",
+            f"{layout.context}{segment}{describe_inputs(self.predictor.inputs)}",
             columns=columns_of_card(self.metrics),
             use=[f"model.predict({'table' if self.future else ''}).columns()"],
             notes=describe_estimates(self.predictor, self.metrics.get("calibration_windows")),

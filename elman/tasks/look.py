@@ -287,6 +287,8 @@ def look_at_series(model: Forecaster, data: Path, _: None, most: int | None) -> 
     source = model._source((data, None), lenient=True)
     look = Look("one time of all series" if model.wide else "one time of a series")
     look.columns = _named(model, "unique_id", "ds", "targets", "past", "future", "static")
+    pairs = zip(model.declared, model.inputs, strict=True)
+    look.columns |= {str(one.column): f"--input {text}" for one, text in pairs}
     if model.wide:
         look.columns |= dict.fromkeys(source.targets, "--targets")
     first = _First(most)
@@ -307,10 +309,9 @@ def look_at_series(model: Forecaster, data: Path, _: None, most: int | None) -> 
     look.numbers = (
         f"y {_short(record.y[:, 0])}, known in advance {_short(record.known[:1].ravel())}"
     )
-    width = layout.numbers + layout.around + len(layout.categories)
     look.shape = (
-        f"({model.batch_size}, {layout.steps}, {width}): windows of {layout.context} times with "
-        f"{layout.horizon} to predict, steps of {layout.segment}, features"
+        f"({model.batch_size}, {layout.steps}, {layout.width}): windows of {layout.context} times "
+        f"with {layout.horizon} to predict, steps of {layout.segment}, features"
     )
     return look
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from elman.arguments import is_of_type, plain
 from elman.errors import FolderError, UntrainedError
-from elman.inputs.declared import with_paths
+from elman.inputs.declared import declare, with_paths
 from elman.manifest import WEIGHTS, content_of, read_json, write_json
 from elman.read.files import path_of
 from elman.read.rows import check_new
@@ -55,7 +55,9 @@ class Task(NetworkSettings):
     task: ClassVar[str]  # its name in config.json and on the command line
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Store a setting as a plain Python value, even if it comes from NumPy or torch."""
+        """Store a setting as a plain Python value; inputs by column become strings."""
+        if name == "inputs" and isinstance(value, Mapping):
+            value = declare(value)
         field = type(self).__dataclass_fields__.get(name)
         if field is not None:
             value = plain(value, str(field.type))

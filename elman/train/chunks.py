@@ -15,7 +15,7 @@ Sources: Williams and Peng 1990; Werbos 1990, "Backpropagation through time".
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -25,15 +25,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from elman.encode.corpus import Corpus
+from elman.encode.encoder import Change
 from elman.errors import ArgumentError
 from elman.model import SequenceModel
 from elman.padded import Padded, pad_arrays
 from elman.seq2seq import Seq2Seq
 from elman.state import State, detach, select_rows, zero_rows
 from elman.train.order import Order
-
-# Returns a random variation of an array, and for each of its steps the index of the original step.
-Change = Callable[[Any, np.random.Generator], tuple[NDArray[Any], NDArray[np.int64]]]
 
 
 class Chunk(NamedTuple):

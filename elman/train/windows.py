@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from elman.encode.windows import Windows
-from elman.padded import Padded
 from elman.train.chunks import Chunk
 
 
@@ -73,7 +72,7 @@ class WindowBatches:
                 if self.seed is None
                 else np.random.default_rng((self.seed, number, batch, rank)),
             )
-            yield Chunk(Padded.full(window.inputs), window.targets)
+            yield Chunk(window.batch, window.targets)
 
     def find(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the series and origins of windows, given their indices."""
