@@ -6,12 +6,13 @@
     shift   it begins earlier or later, by up to `shift` seconds                    (waveform)
     noise   a part of a noise clip is added, `snr` to `snr` + 20 dB softer          (waveform)
     tract   frequencies are multiplied by 1 - tract to 1 + tract, as by another length of the vocal
-            tract: another speaker                                                  (log-mel)
+            tract: another speaker                                            (log-mel, MFCC)
     masks   bands of features and stretches of time become the mean of the training data
 
 Sources: Ko et al. 2015, "Audio Augmentation for Speech Recognition" (speed); Jaitly and Hinton
 2013, "Vocal Tract Length Perturbation (VTLP) improves speech recognition" (tract, here on the
-energies of the bands); Park et al. 2019, "SpecAugment" (arXiv:1904.08779; masks, here without
+energies of the bands; MFCC become energies and MFCC again, Pitz and Ney 2005, "Vocal Tract
+Normalization Equals Linear Transformation in Cepstral Space"); Park et al. 2019, "SpecAugment" (arXiv:1904.08779; masks, here without
 warping of time).
 """
 
@@ -30,6 +31,7 @@ Floats = NDArray[np.float32]
 BAND, STRETCH = 0.25, 0.15  # largest share of the features and of the frames that a mask covers
 LOWEST = 20.0  # Hz, the lower end of the first band of kaldi-native-fbank
 RANGE = 20.0  # decibels between the loudest and the softest noise
+BANDS, LIFTER = 23, 22.0  # least number of energies for MFCC of kaldi-native-fbank; lifter
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,9 @@ class SoundAugment:
             changed, faster = self._resampled(frames, draw)
             if index.count(len(changed)):
                 frames, pace = changed, faster
-        if self.tract and index.kind == "log-mel":
-            frames = warped(frames, index.rate, float(draw.uniform(1 - self.tract, 1 + self.tract)))
+        if self.tract and index.kind != "given":
+            warp = warped if index.kind == "log-mel" else warped_cepstra
+            frames = warp(frames, index.rate, float(draw.uniform(1 - self.tract, 1 + self.tract)))
         frames, _ = index.adapted(frames, None)
         if self.masks:
             frames = self._masked(frames, np.array(index.mean, dtype=np.float32), draw)
@@ -162,4 +165,31 @@ def warped(frames: Floats, rate: int, factor: float) -> Floats:
     share = (at - below).astype(np.float32)
     lower, upper = frames[:, below], frames[:, np.minimum(below + 1, size - 1)]
     found: Floats = lower + share * (upper - lower)
+    return found
+
+
+def warped_cepstra(frames: Floats, rate: int, factor: float) -> Floats:
+    """Return MFCC (T, F) of a sound whose frequencies are multiplied by a factor.
+
+    They become log-mel energies, smooth ones if F is below 23, and MFCC again.
+
+    Args:
+        frames: (T, F) MFCC.
+        rate: samples per second of the sound.
+        factor: factor of the frequencies.
+
+    Example:
+        >>> import numpy as np
+        >>> from elman.encode.sound_augment import warped_cepstra
+        >>> frames = np.ones((1, 13), dtype=np.float32)
+        >>> bool(np.abs(warped_cepstra(frames, 16_000, 1.0) - frames).max() < 1e-5)
+        True
+    """
+    bands = max(BANDS, frames.shape[1])
+    order, band = np.arange(frames.shape[1])[:, None], np.arange(bands)
+    cosine = np.sqrt(2 / bands) * np.cos(np.pi / bands * (band + 0.5) * order)
+    cosine[0] = np.sqrt(1 / bands)
+    lift = 1 + LIFTER / 2 * np.sin(np.pi * order / LIFTER)
+    energies = (frames @ (cosine / lift)).astype(np.float32)
+    found: Floats = warped(energies, rate, factor) @ (cosine * lift).T.astype(np.float32)
     return found

@@ -127,7 +127,7 @@ class AudioSettings:
     that were computed elsewhere."""
     tract: float = 0.0
     """Audio: largest relative change of the frequencies in training, which sounds like speakers
-    with other vocal tracts; needs log-mel features."""
+    with other vocal tracts."""
     noise: str | None = None
     """Audio: folder with clips of noise that is added in training."""
     noise_snr: float = 10.0
@@ -143,8 +143,6 @@ class AudioSettings:
             raise ArgumentError(f"feature_size must be at most 256, got {self.feature_size}")
         if not 0 < self.max_seconds < float("inf"):
             raise ArgumentError(f"max_seconds must be positive, got {self.max_seconds}")
-        if self.tract and self.features != "log-mel":
-            raise ArgumentError(f"tract needs features=log-mel, got {self.features}")
         for name in ("speed", "tract"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 0.5:

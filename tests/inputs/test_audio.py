@@ -188,6 +188,29 @@ def test_another_vocal_tract_moves_tones_as_another_frequency_does():
         assert (factor == 1) == (nothing == 0), "the frequencies are in different bands"
 
 
+def test_the_vocal_tract_of_cepstra_is_that_of_their_energies():
+    from elman.encode.sound import SoundIndex
+    from elman.encode.sound_augment import warped, warped_cepstra
+
+    x = np.random.default_rng(0).normal(0, 0.1, 4000).astype(np.float32)
+    cepstra, energies = (SoundIndex(kind, 23, RATE, 1, 1) for kind in ("mfcc", "log-mel"))
+    found = [one.frames([x], RATE) for one in (cepstra, energies)]
+    whole = warped_cepstra(found[0], RATE, 1.15)
+    assert np.abs(whole - found[0]).max() > 1
+    # With all 23 coefficients nothing is lost: the inverse gives the energies.
+    back = warped_cepstra(whole, RATE, 1.0)
+    order = np.arange(23)[:, None]
+    cosine = np.sqrt(2 / 23) * np.cos(np.pi / 23 * (np.arange(23) + 0.5) * order)
+    cosine[0] /= np.sqrt(2)
+    lift = 1 + 11 * np.sin(np.pi * order / 22)
+    assert np.allclose(back @ (cosine / lift), warped(found[1], RATE, 1.15), atol=1e-3)
+
+
+def test_an_epoch_with_cepstra_of_other_vocal_tracts():
+    model = classifier(features="mfcc", tract=0.1, epochs=2).fit(*clips(12))
+    assert model.input_.change().tract == 0.1
+
+
 def test_clips_are_pairs_of_any_kind_and_come_from_iterators():
     given, labels = clips(12)
     pairs = ([list(samples), rate] for samples, rate in given)
@@ -406,7 +429,6 @@ def test_long_short_silent_and_clipped_clips_are_named(tmp_path):
         ({"convolution": 4, "frame_stack": 3}, "convolution reads 7 frames"),
         ({"noise": "no/such/folder"}, "no/such/folder"),
         ({"noise_snr": 5.0}, "noise_snr needs noise"),
-        ({"tract": 0.1, "features": "mfcc"}, "tract needs features=log-mel"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(options, message):
