@@ -23,9 +23,9 @@ from elman.errors import ArgumentError
 class Padded(NamedTuple):
     """Sequences `data` (B, T, ...), in which row b has `lengths[b]` elements; `lengths` is (B,).
 
-    `extra` (B, ...) is optional information about each row as a whole, such as the number of its
-    first elements that are missing, and `others` are further inputs of the rows, with lengths of
-    their own.
+    `extra` (B, ...) is optional information about each row, such as the number of its first
+    elements that are missing or scores of its steps, and `others` are further inputs of the rows,
+    with lengths of their own.
 
     Example:
         >>> import torch

@@ -12,8 +12,8 @@
 Sources: Ko et al. 2015, "Audio Augmentation for Speech Recognition" (speed); Jaitly and Hinton
 2013, "Vocal Tract Length Perturbation (VTLP) improves speech recognition" (tract, here on the
 energies of the bands; MFCC become energies and MFCC again, Pitz and Ney 2005, "Vocal Tract
-Normalization Equals Linear Transformation in Cepstral Space"); Park et al. 2019, "SpecAugment" (arXiv:1904.08779; masks, here without
-warping of time).
+Normalization Equals Linear Transformation in Cepstral Space"); Park et al. 2019, "SpecAugment"
+(arXiv:1904.08779; masks, here without warping of time).
 """
 
 from __future__ import annotations

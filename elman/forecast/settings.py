@@ -255,15 +255,15 @@ class ForecasterSettings(TrainingSettings):
                     "inputs of a forecaster must be COLUMN:text or COLUMN:image, got "
                     f"{one.bare!r}; for a column of numbers or words set past"
                 )
-            other = next((name for name, names in taken.items() if one.column in names), "inputs")
-            if other != "inputs" or columns.count(one.column) > 1:
-                raise ArgumentError(
-                    f"inputs and {other} both name the column {one.column!r}; name it once"
-                )
+            other = next((name for name, names in taken.items() if one.column in names), "")
+            if other or columns.count(one.column) > 1:
+                both = f"inputs and {other} both name" if other else "inputs name twice"
+                raise ArgumentError(f"{both} the column {one.column!r}; name it once")
         for one, own in zip(found, self.input_settings().values(), strict=True):
             with one.named():
-                own.check_input("")
-                check_pairs(own)
+                if one.settings:
+                    own.check_input("")
+                    check_pairs(own)
 
     def _check_places(self) -> None:
         """Raise an ArgumentError for settings of places and neighbours that cannot work."""

@@ -28,23 +28,22 @@ IGNORED = -1  # marks a tag that is unknown in training
 class TagHead(nn.Module):
     """Predict a tag for every step of a sequence.
 
-        Args:
-            input_size: D, features of the states.
-            tags: K.
-            chain: whether neighbouring tags depend on each other (a linear-chain CRF).
-            features: number of features of the wide part, which holds their weights and is called
-                before batches are built; W and b then start at zero. 0 for no wide part.
-            share: r, the factor of the scores of the states outside of training.
+    Args:
+        input_size: D, features of the states.
+        tags: K.
+        chain: whether neighbouring tags depend on each other (a linear-chain CRF).
+        features: number of features of the wide part, which holds their weights and is called
+            before batches are built; W and b then start at zero. 0 for no wide part.
+        share: r, the factor of the scores of the states outside of training.
 
-        Example:
-            >>> import torch
-            >>> from elman.heads import TagHead
-            >>> from elman.heads.wide import Wide
-    from elman.padded import Padded
-            >>> head = TagHead(4, 3, chain=True)
-            >>> states = Padded(torch.zeros(2, 5, 4), torch.tensor([5, 2]))
-            >>> head.best(states).shape
-            torch.Size([2, 5])
+    Example:
+        >>> import torch
+        >>> from elman.heads import TagHead
+        >>> from elman.padded import Padded
+        >>> head = TagHead(4, 3, chain=True)
+        >>> states = Padded(torch.zeros(2, 5, 4), torch.tensor([5, 2]))
+        >>> head.best(states).shape
+        torch.Size([2, 5])
     """
 
     def __init__(

@@ -36,7 +36,7 @@ FEW = 100  # examples; with fewer, the network has less influence than the wide 
 
 
 def share_of(count: int) -> float:
-    """Return the factor of the network's scores beside a wide part, given a number of examples."""
+    """Return the influence, in 0..1, of what was learned from a number of examples."""
     return round(count / (count + FEW), 4)
 
 

@@ -64,7 +64,7 @@ class FusedReader(Reader):
     ) -> Source:
         """Return a source of the columns and the targets, see `Reader.open`."""
         rows = self._open(given, target, labelled=labelled, lenient=lenient)
-        if rows.files and not labelled:
+        if labelled or rows.files:
             self.check_files(rows)
         return rows
 
@@ -197,7 +197,7 @@ class FusedReader(Reader):
     ) -> Examples:
         """Return all rows with the content of their files, see `Reader.read`."""
         examples = super().read(source, target, target_of, rejects, like)
-        self.missing_files.check(source.name)
+        self.missing_files.note(source.name)
         return self.checked(self.filled(examples, like, rejects), source.name, target)
 
     def filled(

@@ -29,6 +29,7 @@ class MissingFiles:
     """Counts the files that rows name, and those of them that do not exist, by column."""
 
     def __init__(self) -> None:
+        self.noted: list[str] = []
         self.named, self.absent = Counter[str](), Counter[str]()
         self.first: dict[str, Path] = {}  # the first file of each column that does not exist
 
@@ -53,8 +54,19 @@ class MissingFiles:
             if count == self.named[column]:
                 raise _no_file(name, column, self.first[column])
 
+    def note(self, name: str) -> None:
+        """Keep the notes on the files of some data, and forget the files."""
+        self.noted += [f"{name}: {one}" for one in self._notes()]
+        self.clear()
+
     def notes(self) -> list[str]:
-        """Return a note for each column of which files do not exist."""
+        """Return a note for each column of which files do not exist, and forget them."""
+        found = self.noted + self._notes()
+        self.noted = []
+        self.clear()
+        return found
+
+    def _notes(self) -> list[str]:
         return [
             f"column {name!r}: {count:,} of {self.named[name]:,} files do not exist, so they are "
             "missing inputs"
@@ -202,6 +214,7 @@ def check_even(parts: Sequence[Input]) -> None:
         if (
             isinstance(part, Recorded)
             and part.index.elapsed
+            and not part.index.decays
             and part.reader.settings.elapsed is None  # so the time is read because it is uneven
         ):
             name = part.reader.column

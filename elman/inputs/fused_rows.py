@@ -16,7 +16,7 @@ from elman.encode.recordings import read_like
 from elman.errors import DataError
 from elman.inputs.fused import FusedReader, Item
 from elman.inputs.fused_trained import Fused
-from elman.inputs.input import Input, Reader
+from elman.inputs.input import Input, Reader, folder_of
 from elman.inputs.recording import RecordingReader
 from elman.inputs.recording_trained import Recorded
 from elman.inputs.settings import InputSettings
@@ -69,6 +69,7 @@ class FusedRowsReader(FusedReader):
         like: Input | Examples | None = None,
     ) -> Examples:
         """Return all examples of a source, see `Reader.read`."""
+        self.refer(folder_of(source))
         form = recorded_of(like) if isinstance(like, Input) else like
         found = self.rows.read(source, target, target_of, rejects, form)
         examples = Examples(recordings=found.recordings)
@@ -80,6 +81,7 @@ class FusedRowsReader(FusedReader):
             else:
                 examples.add(item, answer, place)
         self.missing_files.check(source.name)
+        self.missing_files.note(source.name)
         return self.checked(self.filled(examples, like, rejects), source.name, target)
 
     def given(self, data: Any, like: Input, target: TargetColumn) -> list[Item]:

@@ -99,6 +99,7 @@ class Reader(ABC):
             ArgumentError: the data cannot be read in this form, or have no targets.
         """
         source, targets = pair(given)
+        self.refer(Path(source).parent if is_path(source) else Path())
         names = [self.column, target.name or target.noun][: 1 + labelled]
         if is_frame(source) and targets is None:
             return Table(source).rows(names)
@@ -138,6 +139,7 @@ class Reader(ABC):
             DataError: there is no example.
         """
         examples = Examples()
+        self.refer(folder_of(source))  # other parts can be in other folders
         for place, values in source.read():
             try:
                 if isinstance(values, DataError):
@@ -239,6 +241,14 @@ class Reader(ABC):
         if self.least and self.settings.examples is not None:
             return max(1, round(self.settings.examples / count))
         return max(1, -(-self.least // count))
+
+
+def folder_of(source: Source) -> Path:
+    """Return the folder to which relative paths in the cells of a source refer."""
+    root: Path | None = getattr(source, "root", None)  # of a folder of tables
+    if root is not None:
+        return root.parent
+    return source.files[0].parent if source.files else Path()
 
 
 class LiveElements(LiveInput):

@@ -142,7 +142,7 @@ def check_several_recordings(recordings: Sequence[InputSettings]) -> None:
     if len(recordings) > 1 and any(one.channels or one.variable for one in recordings):
         raise ArgumentError(
             f"channels are the columns of one recording, got {len(recordings)} recordings; put "
-            "each of them in a cell of its own, as an array or a .npy file, and omit channels"
+            "each in a cell of its own, as an array or the name of a file, and omit channels"
         )
 
 

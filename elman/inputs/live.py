@@ -58,10 +58,12 @@ class LiveInput(Stored):
     Attributes:
         ended: whether no further element can follow.
         starts: the first time in seconds; None if elements have no times.
+        dates: whether times are dates; None if it is not known.
     """
 
     ended = False
     starts: float | None = None
+    dates: bool | None = None
 
     def begin(self) -> Step | None:
         """Return the steps before the first element."""

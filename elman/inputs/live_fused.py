@@ -151,7 +151,7 @@ class Arriving:
     def ahead(self, moment: int) -> int:
         """Return how many steps have arrived after the moment of a step of the main input."""
         (place,) = self.places(moment, moment + 1, MOST).tolist()
-        return self.count - int(place)
+        return self.count - max(0, int(place))
 
     @property
     def state(self) -> State:
@@ -286,7 +286,12 @@ class LiveFused(LiveInput):
             self._main_bag = step.bag
 
     def _check_waiting(self) -> None:
-        """Raise an ArgumentError if an input is too far ahead of another one."""
+        """Raise an ArgumentError if an input is too far ahead, or has another kind of times."""
+        if (
+            len({self._first.dates, *(one.live.dates for one in self._arriving.values())} - {None})
+            > 1
+        ):
+            raise ArgumentError("the times of all inputs must be dates, or all must be numbers")
         there = [0 if self._waiting is None else len(self._waiting)]
         there += [one.ahead(self._steps) for one in self._arriving.values()]
         for name, ahead in zip((self._main, *self._arriving), there, strict=True):

@@ -76,6 +76,11 @@ class LiveRecording(LiveInput):
         """The first stamp in seconds; None before it, or without stamps."""
         return None if self._begin is None else seconds_of(self._begin, self._index.unit)
 
+    @property
+    def dates(self) -> bool | None:  # type: ignore[override]
+        """Whether stamps are dates; None before the first one."""
+        return None if self._begin is None else np.asarray(self._begin).dtype.kind == "M"
+
     # The state.
 
     @property

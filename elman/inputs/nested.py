@@ -22,7 +22,7 @@ from elman.encode.encoder import Encoder
 from elman.encode.nest import Nest
 from elman.errors import ArgumentError, DataError
 from elman.inputs.fused import FusedReader
-from elman.inputs.input import Guesses, Input, Probabilities, Reader
+from elman.inputs.input import Guesses, Input, Probabilities, Reader, folder_of
 from elman.inputs.live import LiveInput
 from elman.inputs.live_nested import LiveRows
 from elman.inputs.settings import InputSettings
@@ -114,6 +114,7 @@ class NestedReader(Reader):
     ) -> Examples:
         """Return all groups of a source, see `Reader.read`."""
         examples = Examples()
+        self.inner.refer(folder_of(source))
         if isinstance(like, Examples):
             like = in_rows(like)
         elif isinstance(like, Groups):

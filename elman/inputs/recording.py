@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,13 +39,43 @@ LOG = logging.getLogger("elman")  # the command line shows it
 LARGEST = 1 << 26  # maximum statistics of all training recordings; more would need gigabytes
 
 
+class Form(NamedTuple):
+    """The form of the first recording in a cell, which later ones must have.
+
+    Attributes:
+        names: names of the channels; () if they have none.
+        timed: whether there are stamps.
+        unit: seconds per unit of stamps that are numbers.
+        step: usual seconds between steps, once a model is trained.
+    """
+
+    names: tuple[str, ...]
+    timed: bool
+    unit: float
+    step: float | None = None
+
+    def applied(self, one: Recording, place: str) -> Recording:
+        """Return a recording with stamps only if training had them, as `read_like` does.
+
+        Raises:
+            DataError: it is a training recording with stamps beside others without, or vice versa.
+        """
+        if one.timed == self.timed:
+            return one
+        if self.step is None:
+            has, wants = ("stamps", "none") if one.timed else ("no stamps", "some")
+            raise DataError(f"{place}: has {has}, but the first recording has {wants}")
+        times = np.arange(len(one), dtype=np.float64)
+        times *= self.step if self.timed else 1.0
+        return replace(one, begin=0.0, timed=False, times=times)
+
+
 class RecordingReader(Reader):
     """The reader of recordings, which are channels over time."""
 
     kind, noun, unit, least, windows = "recordings", "recordings", "steps", 2000, 256
     row_is, named_by = "a step", ("unique_id", "ds", "channels", "static", "variable")
-    names: tuple[str, ...] = ()  # channels of the first file with one recording
-    step: float | None = None  # usual seconds between steps, once it is known
+    form: Form | None = None  # of the first recording in a cell
 
     @property
     def in_rows(self) -> bool:
@@ -124,16 +154,17 @@ class RecordingReader(Reader):
                 found = Recording(place, 0.0, np.arange(len(values), dtype=np.float64), values)
         except ArgumentError as error:
             raise DataError(str(error)) from None
-        self.names = self.names or found.names
-        if self.step is not None and not found.timed:  # as in `read_like`
-            found = replace(found, times=self.step * found.times)
-        return replace(found, static=(None,) * len(self.settings.static))
+        if not found.names:  # an array has no static columns
+            found = replace(found, static=(None,) * len(self.settings.static))
+        if self.form is None:
+            self.form = Form(found.names, found.timed, found.unit)
+        return self.form.applied(found, place)
 
     def layout(self, more: Sequence[str] = ()) -> Layout:
         """Return the columns of a table; `more` are read after the static columns."""
-        s = self.settings
+        s, form = self.settings, self.form
         return Layout(
-            s.channels or self.names,
+            s.channels or (form.names if form else ()),
             (*s.static, *more),
             variable=s.variable,
             value=s.value,
@@ -142,6 +173,7 @@ class RecordingReader(Reader):
             ds_format=s.ds_format,
             encoding=s.encoding,
             rate=s.rate,
+            unit=form.unit if form and form.timed else None,
             dialect=dialect_of(s),
         )
 
@@ -187,6 +219,11 @@ class RecordingReader(Reader):
         """Return the statistics of the channels, with notes on what was found in them."""
         s = self.settings
         notes.extend(found.notes)
+        if not self.in_rows and found.timed and found.unit != 1:
+            notes.append(
+                f"{s.ds!r} of the files is read in units of {found.unit:g} s; set ds_format for "
+                "another unit"
+            )
         decays, strict = s.cell == "grud", bool(s.channels or not s.variable)
         elapsed = s.elapsed or decays or None
         index = RecordingIndex.build(
@@ -225,7 +262,7 @@ class RecordingReader(Reader):
 
     def _recorded(self, index: RecordingIndex) -> Recorded:
         """Return the trained recordings; later files must have the same channels."""
-        if index.channels != list(map(str, range(len(index.channels)))):
-            self.names = tuple(index.channels)
-        self.step = index.step if index.timed else None
+        known = index.channels != list(map(str, range(len(index.channels))))
+        names = tuple(index.channels) if known else ()
+        self.form = Form(names, index.timed, index.unit, index.step)
         return Recorded(self, index)

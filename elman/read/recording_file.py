@@ -44,7 +44,7 @@ def read_recording(path: Path, name: str, layout: Layout) -> Recording:
     """
     if path.suffix.lower() == ".npy":
         values = checked_array(map_array(path, f"{name} is not an array"), name)
-        return Recording(name, 0.0, np.arange(len(values), dtype=np.float64), values)
+        return Recording(path.name, 0.0, np.arange(len(values), dtype=np.float64), values)
     if kind_of(path) not in TABLES:
         shown = ", ".join(sorted(TABLES))
         raise DataError(
@@ -53,18 +53,24 @@ def read_recording(path: Path, name: str, layout: Layout) -> Recording:
             "name their columns with channels"
         )
     try:
-        return _of_table(path, name, layout)
+        return _of_table(path, layout)
     except (ArgumentError, DataError) as error:
         raise DataError(f"{name}: {error}") from None
 
 
-def _of_table(path: Path, name: str, layout: Layout) -> Recording:
+def _of_table(path: Path, layout: Layout) -> Recording:
     present = Table(path, encoding=layout.encoding, dialect=layout.dialect).names
     channels: Sequence[str] = layout.channels
     if not channels:
-        channels = [one for one in present if one not in (layout.ds, layout.unique_id)]
+        others = (layout.ds, layout.unique_id, *layout.static)
+        channels = [one for one in present if one not in others]
+    elif lost := set(channels) - set(present):
+        raise DataError(
+            f"{path}: no column {min(lost)!r}, which is a channel of the first recording; its "
+            f"columns: {', '.join(present)}"
+        )
     source = RecordingSource(path, None, replace(layout, channels=tuple(channels)), labelled=False)
     found = source.read(Rejects(None))
     if len(found.items) > 1:
         raise DataError(f"has {len(found.items)} recordings in {layout.unique_id}, expected one")
-    return replace(found.items[0], unique_id=name, names=found.channels)
+    return replace(found.items[0], unique_id=path.name, names=found.channels)

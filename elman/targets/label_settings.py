@@ -54,7 +54,13 @@ class LabelSettings(InputSettings):
     @property
     def _cell(self) -> str:
         """The kind of recurrent layer, which replaces None."""
-        return self.cell or ("gru" if self.scan == "pixels" else "lstm")
+        return self.cell or ("gru" if self.by_pixels else "lstm")
+
+    @property
+    def by_pixels(self) -> bool:
+        """Whether the only input is images that are read pixel by pixel."""
+        names = [one.column for one in self.declared] or [None]
+        return len(names) == 1 and self.of_input(names[0]).scan == "pixels"
 
     def check(self) -> None:
         """Raise an ArgumentError for settings that cannot work."""

@@ -191,7 +191,7 @@ class Tags(Target[SequenceModel]):
         """Return windows and the numbers of their tags, after fitting the wide part."""
         names = input.sklearn_baselines(each=True)
         notes += absent("sklearn", names) if names else []
-        ready, wide = self.validation(input, examples, head), wide_of(head)
+        ready, wide = self._prepared(input, examples), wide_of(head)
         if wide is None:
             return ready
         bag, lengths = input.step_bag(examples.items), list(map(len, examples.items))
@@ -208,6 +208,10 @@ class Tags(Target[SequenceModel]):
 
     def validation(self, input: Input, examples: Examples, head: Head) -> Prepared:
         """Return windows and the numbers of their tags."""
+        ready = self._prepared(input, examples)
+        return ready._replace(extra=self._extra(input, examples.items, head))
+
+    def _prepared(self, input: Input, examples: Examples) -> Prepared:
         arrays = input.encode(examples.items)
         size = input.reader.window(each=True)
         spans, _ = cut_windows(arrays, size, input.reader.settings.overlap)
@@ -220,7 +224,6 @@ class Tags(Target[SequenceModel]):
         return Prepared(
             [part_of(arrays[n], begin, end) for n, begin, end in spans],
             [numbers[n][begin:end] for n, begin, end in spans],
-            self._extra(input, examples.items, head),
         )
 
     def _extra(self, input: Input, items: Sequence[Any], head: Head) -> Sequence[Tensor] | None:

@@ -307,7 +307,7 @@ class Classifier(LabelSettings, ExampleTask):
         settled = super().settled()
         settled.cell = settled._cell  # type: ignore[assignment]
         if settled.learning_rate is None:
-            settled.learning_rate = 0.006 if self.scan == "pixels" else 0.001
+            settled.learning_rate = 0.006 if self.by_pixels else 0.001
         for name in ("epochs", "monitor"):
             if getattr(settled, name) is None:
                 setattr(settled, name, self.described.get(name))

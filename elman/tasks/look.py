@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from elman.encode.text import Vocabulary
     from elman.inputs.input import Input
+    from elman.read.series import SeriesTable
 
 FIRST = 1000  # rows, or documents of a text, that are read
 FILES = 20  # tables of a folder that are read
@@ -301,7 +303,10 @@ def look_at_series(model: Forecaster, data: Path, _: None, most: int | None) -> 
     index = index_of(model, table, targets, lengths[len(lengths) // 2])
     layout, season = layout_of(model, index), model.season_of(table.frequency)
     one, record = table.series[0], index.encode(table, table.series[0])
-    look.cells = _shown(table.columns, one.values[0].tolist())
+    look.cells = _shown(
+        table.columns,
+        [_word(table, *pair) for pair in zip(table.columns, one.values[0].tolist(), strict=True)],
+    )
     look.item = (
         f"series {one.unique_id!r} from {table.shown(one.start)}: {len(one.values):,} steps of "
         f"{table.frequency}, in seasons of {season}; {len(table.series):,} series in all"
@@ -314,6 +319,12 @@ def look_at_series(model: Forecaster, data: Path, _: None, most: int | None) -> 
         f"with {layout.horizon} to predict, steps of {layout.segment}, features"
     )
     return look
+
+
+def _word(table: SeriesTable, column: str, value: float) -> object:
+    """Return the word that a number stands for in a column of words; otherwise the number."""
+    words = table.categories.get(column)
+    return value if words is None or isnan(value) else words[int(value)]
 
 
 LOOKS: dict[str, Callable[[Any, Path, Any, int | None], Look]] = {

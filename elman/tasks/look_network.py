@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,11 +57,12 @@ def vectors_and_scores(
     if scores.dim() == 3 and not scores.shape[1]:
         return shown, f"({shape})"
     last = scores[0] if scores.dim() == 2 else scores[0, 0]
-    names = getattr(target, "classes", None) or getattr(target, "names", None) or range(len(last))
-    pairs = (f"{name}={one:.2g}" for name, one in zip(names, last.tolist(), strict=False))
+    numbers = [f"{one:.2g}" for one in last.tolist()]
+    if names := getattr(target, "classes", None) or getattr(target, "names", None):
+        numbers = [f"{name}={one}" for name, one in zip(names, numbers, strict=False)]
     more = " ..." if len(last) > CLASSES else ""
     where = "" if scores.dim() == 2 else " at the first step"
-    return shown, f"({shape}){where}, before training: {' '.join(islice(pairs, CLASSES))}{more}"
+    return shown, f"({shape}){where}, before training: {' '.join(numbers[:CLASSES])}{more}"
 
 
 def _scores(network: Any, batch: Any) -> Any:

@@ -12,7 +12,7 @@ import torch
 
 import elman
 from elman.cli import main
-from elman.errors import DataError
+from elman.errors import ArgumentError, DataError
 from elman.padded import pad_arrays
 
 SMALL: dict[str, Any] = {
@@ -184,7 +184,7 @@ def test_uneven_steps_need_a_rate(tmp_path: Path) -> None:
     ("content", "words"),
     [
         ("ds,x,y\n", "no "),
-        ("ds,x\n1,2\n", "'y'"),
+        ("ds,x\n1,2\n", "no column 'y', which is a channel of the first recording"),
         ("ds,x,y\n1,a,2\n", "'a'"),
         ("unique_id,ds,x,y\na,1,1,2\nb,1,1,2\n", "has 2 recordings in unique_id, expected one"),
     ],
@@ -198,3 +198,65 @@ def test_bad_files(
         trained[0].predict(table(tmp_path, [{**row, "fast": "bad.csv"}]))
     assert words in str(error.value)
     assert "bad.csv" in str(error.value)
+
+
+def test_each_part_of_the_data_has_its_own_folder(tmp_path: Path) -> None:
+    """Equal names in other folders are other files."""
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+    known = table(tmp_path / "train", [trip(tmp_path / "train", n) for n in range(20)])
+    later = table(tmp_path / "test", [trip(tmp_path / "test", n, late=1) for n in range(2)])
+    for n in range(2):
+        write(tmp_path / "test" / f"{n}f.csv", BEGIN + n + np.arange(4), "x,y", np.ones((4, 2)))
+    both = elman.Classifier(**SMALL).fit(known, test=later)
+    alone = elman.Classifier(**SMALL).fit(known)
+    np.testing.assert_array_equal(both.predict_proba(known), alone.predict_proba(known))
+    scores = alone.evaluate(later)
+    assert both.metrics["model"]["test"]["loss"] == pytest.approx(scores["loss"], rel=1e-4)
+
+
+def test_a_recording_that_begins_much_later_is_waited_for(
+    trained: tuple[elman.Classifier, Path], tmp_path: Path
+) -> None:
+    live = trained[0].stream()
+    live.push({"slow": [0.0]}, at=0)
+    live.push({"fast": [0.0, 0.0]}, at=2e6)
+    assert live.push({"slow": [0.0]}, at=1) is not None
+    live.restart()
+    live.push({"slow": [0.0]}, at=0)
+    with pytest.raises(ArgumentError, match="must be dates, or all must be numbers"):
+        live.push({"fast": [0.0, 0.0]}, at="2024-01-01")
+
+
+def test_all_files_have_the_unit_of_the_first(tmp_path: Path) -> None:
+    """A long gap alone does not make milliseconds of seconds."""
+    inputs = {"slow": elman.Recordings(rate=1), "fast": "recordings"}
+    rows = [trip(tmp_path, n) for n in range(20)]
+    model = elman.Classifier(**{**SMALL, "inputs": inputs}).fit(table(tmp_path, rows))
+    write(tmp_path / "0s.csv", BEGIN + 30.0 * np.arange(3), "v", np.ones(3))
+    (item,) = model.items({n: [str(tmp_path / rows[0][n])] for n in ("slow", "fast")})
+    assert item[0].times.tolist() == [0, 30, 60]
+    assert len(model.input_.encode([item])[0].first) == 61
+
+
+def test_recordings_with_and_without_stamps(tmp_path: Path) -> None:
+    rows = [trip(tmp_path, n) for n in range(20)]
+    np.save(tmp_path / "none.npy", np.zeros((5, 1)))
+    bad, path = tmp_path / "bad.csv", table(tmp_path, [*rows, {**rows[0], "slow": "none.npy"}])
+    with pytest.raises(DataError, match=r"line 22.*has no stamps, but the first recording has"):
+        elman.Classifier(**SMALL).fit(path)
+    elman.Classifier(**SMALL).fit(path, skip_bad_rows=bad)
+    assert "has no stamps" in bad.read_text()
+    arrays = {
+        name: [
+            np.loadtxt(tmp_path / r[name], delimiter=",", skiprows=1, ndmin=2)[:, 1:] for r in rows
+        ]
+        for name in ("slow", "fast")
+    }
+    model = elman.Classifier(**SMALL).fit({**arrays, "label": [row["label"] for row in rows]})
+    late = table(tmp_path, [trip(tmp_path, 0, late=2)])
+    np.testing.assert_allclose(
+        model.predict_proba(late)[0],
+        model.predict_proba({n: some[:1] for n, some in arrays.items()})[0],
+        rtol=1e-4,
+    )

@@ -150,6 +150,19 @@ def test_missing_files_are_counted_and_a_wrong_folder_is_an_error(
     assert len(elman.load(run).predict(alone)) == 1
 
 
+def test_a_test_part_without_any_of_its_files_is_an_error(tmp_path: Path) -> None:
+    table = write_photos(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    other = tmp_path / "elsewhere" / "test.csv"
+    other.write_text(table.read_text())
+    model = elman.Classifier(
+        **SMALL, inputs={"photo": "image", "review": "text"}, missing_files=True
+    )
+    for part in ("validation", "test"):
+        with pytest.raises(DataError, match=r"test.csv: column 'photo': none of its files exists"):
+            model.fit(table, **{part: other})
+
+
 def test_a_wrong_folder_of_groups_and_of_recordings_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
