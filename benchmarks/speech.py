@@ -14,7 +14,7 @@ an4_whole              an4            the same, learned from the validation part
 an4_live               .yaml          WER of a transducer that reads forward only
 an4_live_whole         an4_live       the same, learned from the validation part too
 fsdd_digits            .yaml          WER of connected digits, of a speaker without training data
-fsdd_digits_known      fsdd_digits    WER of other takes of the speakers in the training data
+fsdd_digits_known      .yaml          WER of other takes of the speakers in the training data
 fsdd_digits_live       .yaml          fsdd_digits_known for a model that reads forward only
 
 The weights of the language model, and whether words that are not in the training transcripts are
@@ -169,7 +169,7 @@ RUNS: dict[str, tuple[Callable[[Path, Settings], Facts], str]] = {
     "an4_live": (transcripts, "an4_live"),
     "an4_live_whole": (partial(transcripts, chosen_by="an4_live"), "an4_live"),
     "fsdd_digits": (transcripts, "fsdd_digits"),
-    "fsdd_digits_known": (transcripts, "fsdd_digits"),
+    "fsdd_digits_known": (transcripts, "fsdd_digits_known"),
     "fsdd_digits_live": (transcripts, "fsdd_digits_live"),
 }
 
