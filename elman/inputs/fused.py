@@ -18,6 +18,7 @@ from elman.inputs.fused_files import (
     check_even,
     check_files,
     contents_of,
+    files_among,
     is_constant,
     is_missing,
 )
@@ -64,6 +65,8 @@ class FusedReader(Reader):
     ) -> Source:
         """Return a source of the columns and the targets, see `Reader.open`."""
         rows = self._open(given, target, labelled=labelled, lenient=lenient)
+        if labelled:
+            rows.file_columns = files_among(self.parts.values())
         if labelled or rows.files:
             self.check_files(rows)
         return rows

@@ -92,6 +92,11 @@ def is_missing(part: Reader, cell: Any, files: MissingFiles | None) -> bool:
     return files is not None and part.kind in FILES and is_path(cell) and files.add(part, cell)
 
 
+def files_among(parts: Iterable[Reader]) -> list[int]:
+    """Return the indices of the inputs whose cells can be names of files."""
+    return [n for n, part in enumerate(parts) if part.kind in FILES]
+
+
 def check_files(rows: Rows, parts: Iterable[Reader]) -> None:
     """Raise a DataError if a column of rows has names of files, none of which exists.
 

@@ -15,6 +15,7 @@ from typing import Any
 from elman.encode.recordings import read_like
 from elman.errors import DataError
 from elman.inputs.fused import FusedReader, Item
+from elman.inputs.fused_files import FILES
 from elman.inputs.fused_trained import Fused
 from elman.inputs.input import Input, Reader, folder_of
 from elman.inputs.recording import RecordingReader
@@ -58,7 +59,11 @@ class FusedRowsReader(FusedReader):
         """Return a source of recordings with the other inputs, see `Reader.open`."""
         source, _ = pair(given)
         self.refer(Path(source).parent if is_path(source) else Path())
-        return self.rows.open(given, target, labelled=labelled, lenient=lenient, more=self.others)
+        found = self.rows.open(given, target, labelled=labelled, lenient=lenient, more=self.others)
+        if labelled and isinstance(found, RecordingSource):
+            files = (one for one, part in self.parts.items() if part.kind in FILES)
+            found.file_names = set(files) - {self.columns[self.place]}
+        return found
 
     def read(
         self,

@@ -22,6 +22,7 @@ from elman.encode.encoder import Encoder
 from elman.encode.nest import Nest
 from elman.errors import ArgumentError, DataError
 from elman.inputs.fused import FusedReader
+from elman.inputs.fused_files import files_among
 from elman.inputs.input import Guesses, Input, Probabilities, Reader, folder_of
 from elman.inputs.live import LiveInput
 from elman.inputs.live_nested import LiveRows
@@ -100,8 +101,12 @@ class NestedReader(Reader):
             lenient=lenient,
             delimiter=self.settings.delimiter,
         )
-        if isinstance(self.inner, FusedReader):
-            self.inner.check_files(rows)
+        inner = self.inner
+        if labelled:
+            parts = inner.parts.values() if isinstance(inner, FusedReader) else [inner]
+            rows.file_columns = files_among(parts)
+        if isinstance(inner, FusedReader):
+            inner.check_files(rows)
         return rows
 
     def read(

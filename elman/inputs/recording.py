@@ -30,7 +30,7 @@ from elman.read.recordings import (
     is_arrays,
     recordings_of,
 )
-from elman.read.rows import Rejects, Source
+from elman.read.rows import Rejects, Rows, Source
 from elman.settings import dialect_of
 from elman.train.checkpoint import load_tensors
 
@@ -96,7 +96,10 @@ class RecordingReader(Reader):
         `more` are columns whose values are read after the static columns, for other inputs.
         """
         if self.column != self.kind and not self.in_rows:  # a column of cells
-            return super().open(given, target, labelled=labelled, lenient=lenient)
+            cells = super().open(given, target, labelled=labelled, lenient=lenient)
+            if labelled and isinstance(cells, Rows):
+                cells.file_columns = [0]
+            return cells
         source, labels = pair(given)
         if isinstance(source, list | tuple) and not is_arrays(source):
             source = [np.asarray(one) for one in source]  # lists of numbers

@@ -69,6 +69,7 @@ class RecordingSource:
         lenient: bool = False,
     ) -> None:
         self.layout, self.lenient = layout or Layout(), lenient
+        self.file_names: set[str] = set()  # columns that name files, for the fingerprint
         check_form(self.layout.ds_format)
         self.each, self.labelled = each and labelled, labelled
         self.arrays: list[Numbers] | None = None
@@ -121,7 +122,9 @@ class RecordingSource:
         how = repr((self.layout, self.each, self.labelled))
         digest = hashlib.blake2b(how.encode(), digest_size=16)
         for table in self._all:
-            digest.update(table.rows(table.names).fingerprint().encode())
+            rows = table.rows(table.names)
+            rows.file_columns = [n for n, name in enumerate(table.names) if name in self.file_names]
+            digest.update(rows.fingerprint().encode())
             if table.file is not None and self.root in table.file.parents:
                 place = str(table.file.relative_to(self.root or ""))
                 digest.update(place.encode("utf-8", "surrogatepass"))

@@ -74,6 +74,10 @@ class Rows:
         lenient: whether bytes that are not text are an error of their row instead of the file.
         delimiter: delimiter of the fields of a table; None to detect it.
 
+    Attributes:
+        file_columns: indices of the columns of a table that name files, whose content is a part of
+            the fingerprint.
+
     Raises:
         ArgumentError: the columns cannot be found in a source of this kind.
         DataError: a file is missing, or a folder contains no folders.
@@ -98,6 +102,7 @@ class Rows:
     ) -> None:
         self.columns, self.encoding, self.lenient = list(columns), encoding, lenient
         self.delimiter = delimiter
+        self.file_columns: list[int] = []
         self.folders = folders
         self.lists: list[list[object]] = []
         given = [source, *parallel]
@@ -220,6 +225,18 @@ class Rows:
                 )
             yield Row(f"{self.files[0]}: line {number}", values)
 
+    def _named_files(self) -> Iterator[Path]:
+        """Yield the files in the columns `file_columns` of a table, each once."""
+        done: set[str] = set()
+        for _, values in self.read() if self.file_columns and self.kind == "table" else ():
+            cells = () if isinstance(values, DataError) else values
+            for cell in (cells[n] for n in self.file_columns if n < len(cells)):
+                if isinstance(cell, str) and cell.strip() and cell not in done:
+                    done.add(cell)
+                    path = self.files[0].parent / cell
+                    if os.path.isfile(path):  # noqa: PTH113 - false for any text, without errors
+                        yield path
+
     def fingerprint(self) -> str:
         """Return a hash of the content and of the settings (BLAKE2b, 32 hex digits)."""
         digest = hashlib.blake2b(digest_size=16)
@@ -229,13 +246,20 @@ class Rows:
         for column in self.lists:
             digest.update(repr(column).encode("utf-8", "surrogatepass"))
         for file in self.files:
-            part = hashlib.blake2b()
-            for block in file_blocks(file, ignore, unpack=False):
-                part.update(block)
-            digest.update(part.digest())
+            digest.update(_hash_of(file))
             if self.kind == "folders":
                 digest.update(file.parent.name.encode("utf-8", "surrogatepass"))
+        for file in self._named_files():
+            digest.update(_hash_of(file))
         return digest.hexdigest()
+
+
+def _hash_of(file: Path) -> bytes:
+    """Return a hash of the content of a file."""
+    digest = hashlib.blake2b()
+    for block in file_blocks(file, ignore, unpack=False):
+        digest.update(block)
+    return digest.digest()
 
 
 def text_of(value: object, place: str, column: str) -> str:

@@ -183,6 +183,8 @@ class SeriesSource:
         numeric = [name for name in self.targets if unused or not ahead or name in present]
         wanted = [x for x in (self.ids, self.stamps) if x] + [*numeric, *self.covariates]
         self.rows = self.table.rows(wanted)
+        files = [name for name, read in self.items.items() if read is not None]
+        self.rows.file_columns = list(map(wanted.index, files))
         kinds: dict[str | None, Kind] = {self.ids: "name", self.stamps: "stamp"}
         kinds |= dict.fromkeys(self.targets, "number")
         kinds |= dict.fromkeys(self.items, "word")

@@ -14,8 +14,11 @@ from PIL import Image
 import elman
 from elman.cli import main
 from elman.errors import ArgumentError, DataError, ElmanError
+from elman.forecast.inputs import cells_of
 from elman.forecast.scene import windows_of
+from elman.forecast.settings import ForecasterSettings
 from elman.manifest import CHECKPOINT
+from elman.read.series import SeriesSource
 from elman.train import resumable
 
 FILL = ["the", "market", "report", "shows", "that", "trading", "of", "shares", "was", "early"]
@@ -423,3 +426,18 @@ def test_the_command_line_trains_evaluates_and_predicts(
     capsys.readouterr()
     assert main([*train[:4], "wind:number", *train[5:], "--overwrite"]) == 2
     assert "for a column of numbers or words set --past" in capsys.readouterr().err
+
+
+def test_the_content_of_images_is_a_part_of_the_fingerprint(tmp_path: Path) -> None:
+    table, image = tmp_path / "a.csv", tmp_path / "a.png"
+    table.write_text("ds,y,sky\n1,2,a.png\n2,3,\n3,4,none.png\n")
+
+    def fingerprint() -> str:
+        settings = ForecasterSettings(inputs=("sky:image",))
+        return SeriesSource(table, items=cells_of(settings, table)).fingerprint()
+
+    image.write_bytes(b"one")
+    before = fingerprint()
+    assert fingerprint() == before
+    image.write_bytes(b"two")
+    assert fingerprint() != before

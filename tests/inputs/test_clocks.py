@@ -12,7 +12,7 @@ import torch
 
 import elman
 from elman.cli import main
-from elman.errors import ArgumentError, DataError
+from elman.errors import ArgumentError, DataError, ElmanError
 from elman.padded import pad_arrays
 
 SMALL: dict[str, Any] = {
@@ -260,3 +260,13 @@ def test_recordings_with_and_without_stamps(tmp_path: Path) -> None:
         model.predict_proba({n: some[:1] for n, some in arrays.items()})[0],
         rtol=1e-4,
     )
+
+
+def test_a_run_is_not_continued_with_other_files(tmp_path: Path) -> None:
+    rows = [trip(tmp_path, n) for n in range(20)]
+    run, path = tmp_path / "run", table(tmp_path, rows)
+    elman.Classifier(**SMALL).fit(path, out=run)
+    elman.Classifier.resume(run, epochs=2)
+    write(tmp_path / rows[3]["slow"], BEGIN + np.arange(5), "v", np.ones((5, 1)))
+    with pytest.raises(ElmanError, match="changed"):
+        elman.Classifier.resume(run, epochs=3)
