@@ -54,10 +54,15 @@ class LabelSettings(InputSettings):
     @property
     def _cell(self) -> str:
         """The kind of recurrent layer, which replaces None."""
-        return self.cell or ("gru" if self.by_pixels else "lstm")
+        return self.cell or ("gru" if self._by_pixels else "lstm")
 
     @property
-    def by_pixels(self) -> bool:
+    def _rate(self) -> float:
+        """The highest learning rate, which replaces None."""
+        return self.learning_rate or (0.006 if self._by_pixels else 0.001)
+
+    @property
+    def _by_pixels(self) -> bool:
         """Whether the only input is images that are read pixel by pixel."""
         names = [one.column for one in self.declared] or [None]
         return len(names) == 1 and self.of_input(names[0]).scan == "pixels"

@@ -305,9 +305,7 @@ class Classifier(LabelSettings, ExampleTask):
     def settled(self) -> Classifier:
         """Return the settings, in which values chosen from the data replace None."""
         settled = super().settled()
-        settled.cell = settled._cell  # type: ignore[assignment]
-        if settled.learning_rate is None:
-            settled.learning_rate = 0.006 if self.by_pixels else 0.001
+        settled.cell, settled.learning_rate = settled._cell, settled._rate  # type: ignore[assignment]
         for name in ("epochs", "monitor"):
             if getattr(settled, name) is None:
                 setattr(settled, name, self.described.get(name))

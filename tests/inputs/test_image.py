@@ -379,3 +379,21 @@ def test_the_model_card_shows_live_use_where_it_works(options, line):
     assert 'model.predict(["image.png"])' in code
     assert ("stream" in code) == (line is not None)
     assert line is None or line in code
+
+
+@pytest.mark.parametrize(
+    ("settings", "cell", "rate"),
+    [
+        ({}, "lstm", 0.001),
+        ({"scan": "pixels"}, "gru", 0.006),
+        ({"inputs": ("photo:image,scan=pixels",)}, "gru", 0.006),
+        ({"inputs": ("photo:image", "note:text"), "scan": "pixels"}, "lstm", 0.001),
+        ({"scan": "pixels", "cell": "lstm", "learning_rate": 0.002}, "lstm", 0.002),
+    ],
+)
+def test_the_cell_and_the_rate_of_images_that_are_read_pixel_by_pixel(settings, cell, rate):
+    found = elman.Classifier(**settings).settled()
+    assert (found.cell, found.learning_rate) == (cell, rate)
+    if cell == "gru":
+        with pytest.raises(ArgumentError, match="peephole"):
+            elman.Classifier(**settings, peephole=True).check()
