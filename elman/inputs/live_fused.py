@@ -287,10 +287,8 @@ class LiveFused(LiveInput):
 
     def _check_waiting(self) -> None:
         """Raise an ArgumentError if an input is too far ahead, or has another kind of times."""
-        if (
-            len({self._first.dates, *(one.live.dates for one in self._arriving.values())} - {None})
-            > 1
-        ):
+        lives = (self._first, *(one.live for one in self._arriving.values()))
+        if {True, False} <= {one.dates for one in lives}:
             raise ArgumentError("the times of all inputs must be dates, or all must be numbers")
         there = [0 if self._waiting is None else len(self._waiting)]
         there += [one.ahead(self._steps) for one in self._arriving.values()]

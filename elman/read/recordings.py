@@ -309,8 +309,7 @@ def recordings_of(items: Sequence[Recording], channels: Sequence[str] = ()) -> R
     """Return recordings that were read one by one.
 
     Raises:
-        DataError: they do not have equally many channels, or not those that are named, or only some
-            of them have stamps.
+        DataError: they do not have equally many channels, or not those that are named.
     """
     channels = items[0].names or channels
     width = len(channels) or items[0].values.shape[1]
@@ -319,9 +318,6 @@ def recordings_of(items: Sequence[Recording], channels: Sequence[str] = ()) -> R
             raise DataError(
                 f"{one.unique_id}: expected {width} channels, got {one.values.shape[1]}"
             )
-        if one.timed != items[0].timed:
-            has, wants = ("stamps", "none") if one.timed else ("no stamps", "some")
-            raise DataError(f"{one.unique_id}: has {has}, but the first recording has {wants}")
     names = tuple(channels) or tuple(map(str, range(width)))
     return Recordings(list(items), [], [], names, timed=items[0].timed, unit=items[0].unit)
 
