@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elman.dropout import check_probability, dropout
+from elman.encode.encoder import unread
 from elman.encode.nest import Nest
 from elman.padded import Padded
 
@@ -79,7 +80,10 @@ class ReadItems(nn.Module):
         for k, missing in enumerate(self.missing):
             codes = each[..., k]  # (B, T, w)
             if k >= len(items) or not len(items[k].lengths):
-                found += [missing.expand(*codes.shape[:2], -1)] * min(self.segment, 2)
+                vectors = missing.expand(*codes.shape[:2], -1)
+                if self.training:
+                    vectors = vectors + unread(self.nests[k])
+                found += [vectors] * min(self.segment, 2)
                 continue
             read = self.vectors(k, items[k], generator=generator)
             there = (codes >= 0).unsqueeze(3)

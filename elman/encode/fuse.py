@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from elman.dropout import check_probability, choose
+from elman.encode.encoder import unread
 from elman.padded import Padded, masked_softmax, time_mask
 from elman.recur import GRU
 
@@ -209,6 +210,8 @@ class Fuse(nn.Module):
                     inside = inside & _moments(one, first.shape[1]).to(there.device)
                 read = reader(first, self.encoders[k](one, generator=generator))
                 vectors = torch.where(inside.unsqueeze(2), read, vectors)
+            elif self.training:
+                vectors = vectors + unread(self.encoders[k], self.readers[k - 1])
             found.append(vectors)
         return found, lengths
 
@@ -217,7 +220,10 @@ class Fuse(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return the vectors (B, T, D) of the main input, and their lengths (B,), at least 1."""
         if not bool((x.lengths > 0).any()):
-            return self.missing[0].expand(len(x.lengths), 1, -1), torch.ones_like(x.lengths)
+            missing = self.missing[0].expand(len(x.lengths), 1, -1)
+            if self.training:
+                missing = missing + unread(self.encoders[0])
+            return missing, torch.ones_like(x.lengths)
         vectors, lengths, *_ = self.encoders[0](x._replace(others=()), generator=generator)
         return torch.where(there[:, None, None], vectors, self.missing[0]), lengths.clamp(min=1)
 

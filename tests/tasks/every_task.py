@@ -41,6 +41,16 @@ EMBEDDED: dict[str, Any] = {"embedding_size": 6, "min_count": 1}
 TASKS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "language-model": (elman.LanguageModel(**SAME, bptt=6, document="line"), ("text.txt",)),
     "classifier": (elman.Classifier(**SAME, **EMBEDDED, input_dropout=0.0), ("labels.csv",)),
+    "several-inputs": (
+        elman.Classifier(
+            **SAME,
+            **EMBEDDED,
+            input_dropout=0.0,
+            inputs=("text:text", "note:text", "count:number"),
+            drop_inputs=0.0,
+        ),
+        ("notes.csv",),
+    ),
     "tagger": (
         elman.Tagger(**SAME, **EMBEDDED, character_size=4, input_dropout=0.0),
         ("tags.conll",),
@@ -65,10 +75,16 @@ def write_data(folder: Path) -> None:
     tagged = ["the\tD\n{}\tN\n{}\tV\nthe\tD\n{}\tN\n".format(*pair) for pair in pairs]
     rows = [f"{line},{line.split()[1] in nouns[:2]}" for line in lines]
     series = [f"{name},{n},{(n % 4) + i}" for i, name in enumerate("abc") for n in range(40)]
+    # A process finds no note, no number or neither in some of its batches.
+    texts = {0: "some note", 5: "another"}
+    notes = [
+        f"{row},{texts.get(n % 9, '')},{n if n % 7 == 0 else ''}" for n, row in enumerate(rows)
+    ]
     folder.mkdir()
     for name, content in {
         "text.txt": lines,
         "labels.csv": ["text,label", *rows],
+        "notes.csv": ["text,label,note,count", *notes],
         "tags.conll": tagged,
         "sources.txt": lines,
         "targets.txt": [line[4:] for line in lines],
