@@ -35,6 +35,7 @@ _GROUPS = {
 }
 GROUPS = {title: names.split() for title, names in _GROUPS.items()}
 SINGULAR = {"inputs": "input"}  # a field whose flag is given once for each of its values
+TARGETS = ("label", "tags", "targets")  # fields that name the target, and so have a flag --target
 
 
 def whole(_kind: object, tokens: Sequence[Token]) -> int:
@@ -74,7 +75,7 @@ def flags_of(
         if isinstance(default, int) and any(get_origin(one) is tuple for one in kinds):
             default = (default,)
         described = Parameter(
-            name=flag_name(field.name) if field.name in SINGULAR else None,
+            name=flag_names(field.name),
             help=docs.get(field.name),
             group=(group or _group_of)(field.name),
             negative=None if negative else "",
@@ -108,6 +109,11 @@ def in_order(flags: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
     """Return flags in the order of `GROUPS`; those that it does not name follow unchanged."""
     names = [name for some in GROUPS.values() for name in some]
     return sorted(flags, key=lambda one: names.index(one.name) if one.name in names else len(names))
+
+
+def flag_names(name: str) -> tuple[str, ...]:
+    """Return the flags of a field: its own, and `--target` if it names the target."""
+    return (flag_name(name), "--target") if name in TARGETS else (flag_name(name),)
 
 
 def flag_name(name: str) -> str:

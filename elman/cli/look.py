@@ -12,7 +12,7 @@ from cyclopts import Parameter
 
 from elman.cli.app import FileName
 from elman.cli.config import value_of
-from elman.cli.flags import flag_name, flags_of, with_flags
+from elman.cli.flags import flag_names, flags_of, with_flags
 from elman.cli.show import named
 from elman.read.files import files_below, size_of
 from elman.report.terminal import as_on_shell, counted, show
@@ -85,7 +85,10 @@ def _task_of(arguments: Sequence[str]) -> tuple[str, str]:
     if (named := value_of("--task", arguments)) is not None:
         return (named, "set by --task") if named in TASKS else ("classifier", "")
     flags = {f"--{one.removeprefix('no-')}" for one in given} - {"--count", "--help"}
-    known = {name: {flag_name(one.name) for one in fields(TASKS[name])} & flags for name in TASKS}
+    known = {
+        name: {flag for one in fields(kind) for flag in flag_names(one.name)} & flags
+        for name, kind in TASKS.items()
+    }
     left = [name for name in TASKS if known[name] == flags]
     there = [_exists(one) for one in arguments]
     if True not in there or "help" in given or not left:

@@ -253,8 +253,10 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         writer.writerows(zip(*table.values(), strict=True))
     inputs = ["--input", "series:recordings", "--input", "age:number"]
     flags = [*inputs, "--channels", "x", "--channels", "y"]
-    assert main(["look", str(data), *flags, "--label", "label"]) == 0
-    assert "x          --channels" in capsys.readouterr().out
+    assert main(["look", str(data), *flags, "--target", "label"]) == 0
+    shown = capsys.readouterr().out
+    assert "read by a classifier" in shown
+    assert "x          --channels" in shown
     small = ["--hidden-size", "8", "--epochs", "1", "--examples", "40", "--device", "cpu"]
     assert main(["train", "classifier", str(data), *flags, *small, "--out", str(run)]) == 0
     assert main(["predict", str(run), "--file", str(data), "--out", str(out)]) == 0
