@@ -30,6 +30,8 @@ __all__ = [
     "Forecaster",
     "Image",
     "LanguageModel",
+    "MinGRU",
+    "MinLSTM",
     "Number",
     "Recordings",
     "Stream",
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
         Text,
         Words,
     )
-    from elman.recur import GRU, GRUD, LSTM, RNN
+    from elman.recur import GRU, GRUD, LSTM, RNN, MinGRU, MinLSTM
     from elman.recur.stream import Stream
     from elman.tasks import (
         Classifier,
@@ -69,6 +71,8 @@ _ROOMS = {
     "LSTM": "recur",
     "GRU": "recur",
     "GRUD": "recur",
+    "MinGRU": "recur",
+    "MinLSTM": "recur",
     "Stream": "recur.stream",
     "Classifier": "tasks",
     "Forecaster": "tasks",

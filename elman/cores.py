@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from elman.arguments import either
 from elman.errors import ArgumentError
@@ -15,6 +15,9 @@ from elman.errors import ArgumentError
 if TYPE_CHECKING:
     from elman.recur.cell import Cell
     from elman.recur.stack import Stack
+
+
+AnyCell = Literal["rnn", "lstm", "gru", "mingru", "minlstm"]  # cells for any kind of input
 
 
 class CoreSettings:
@@ -93,18 +96,37 @@ def stack(cell: Cell, settings: CoreSettings, shape: Shape) -> Stack:
     return Stack(cell, shape.features, settings.hidden_size, **_options(settings, shape))
 
 
-def _options(settings: CoreSettings, shape: Shape) -> dict[str, Any]:
-    """Return the arguments that `Stack` and the layers built on it share."""
+def _depth(settings: CoreSettings, shape: Shape) -> dict[str, Any]:
+    """Return the arguments that all layers share."""
     return {
         "num_layers": settings.num_layers,
         "batch_first": True,
         "dropout": settings.dropout,
         "bidirectional": shape.bidirectional,
         "variational": settings.variational,
-        "weight_dropout": settings.weight_dropout,
         "zoneout": settings.zoneout,
+    }
+
+
+def _options(settings: CoreSettings, shape: Shape) -> dict[str, Any]:
+    """Return the arguments of `Stack`, and of layers with a matrix that multiplies the state."""
+    return _depth(settings, shape) | {
+        "weight_dropout": settings.weight_dropout,
         "recurrent_dropout": settings.recurrent_dropout,
     }
+
+
+def layers(name: str) -> Callable[[CoreSettings, Shape], Stack]:
+    """Return a function that builds the layers with this name in `elman.recur`."""
+
+    def build(settings: CoreSettings, shape: Shape) -> Stack:
+        from elman import recur
+
+        kind = getattr(recur, name)
+        found: Stack = kind(shape.features, settings.hidden_size, **_depth(settings, shape))
+        return found
+
+    return build
 
 
 def _rnn(settings: CoreSettings, shape: Shape) -> Stack:
@@ -149,6 +171,8 @@ CORES = {
     "rnn": Core(_rnn, GATED),
     "lstm": Core(_lstm, GATED | {"peephole"}),
     "gru": Core(_gru, GATED),
+    "mingru": Core(layers("MinGRU"), STACKED),
+    "minlstm": Core(layers("MinLSTM"), STACKED),
     "grud": Core(_grud, frozenset({"recurrent_dropout"}), timed=True),
 }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 from elman.arguments import check_whole
-from elman.cores import CORES, CoreSettings, check_honoured
+from elman.cores import CORES, AnyCell, CoreSettings, check_honoured
 from elman.errors import ArgumentError
 from elman.read.dialect import Dialect
 from elman.train.settings import TrainingSettings
@@ -79,7 +79,7 @@ class TableSettings:
 class NetworkSettings(CoreSettings, TrainingSettings):
     """Settings of a recurrent network and of its training."""
 
-    cell: Literal["rnn", "lstm", "gru"] = "lstm"
+    cell: AnyCell = "lstm"
     """Kind of recurrent layer: rnn (Elman), lstm or gru."""
     hidden_size: tuple[int, ...] | int = 256
     """Number of hidden units of each layer; several numbers for layers of different sizes."""

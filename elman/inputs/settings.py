@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, TypeVar
 
 from elman.arguments import hints_of
-from elman.cores import CORES
+from elman.cores import CORES, AnyCell
 from elman.errors import ArgumentError
 from elman.inputs.declared import Declared, read_declared, value_of
 from elman.settings import (
@@ -232,7 +232,7 @@ class InputSettings(ImageSettings, AudioSettings, RecordingSettings, TextSetting
     words: str | None = None
     """Column of the words: a name in a table or CoNLL-U, otherwise a number from 0; None for words
     in a table, form in CoNLL-U, and otherwise the first column."""
-    cell: Literal["rnn", "lstm", "gru", "grud"] = "lstm"  # type: ignore[assignment]
+    cell: AnyCell | Literal["grud"] = "lstm"  # type: ignore[assignment]
     """Kind of recurrent layer: rnn (Elman), lstm, gru, or for recordings grud, which decays with
     time."""
     hidden_size: tuple[int, ...] | int = 128

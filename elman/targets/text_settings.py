@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from elman.cores import CORES
+from elman.cores import CORES, AnyCell
 from elman.errors import ArgumentError
 from elman.inputs.settings import SourceSettings
 from elman.settings import check_counts
@@ -15,7 +15,7 @@ from elman.settings import check_counts
 class TranslatorSettings(SourceSettings):
     """Settings of a translator: its data, network and training."""
 
-    cell: Literal["rnn", "lstm", "gru", "transformer"] = "lstm"  # type: ignore[assignment]
+    cell: AnyCell | Literal["transformer"] = "lstm"  # type: ignore[assignment]
     """Kind of recurrent layer, or transformer (torch's own layers) for comparison."""
     hidden_size: tuple[int, ...] | int = 256
     """Number of hidden units of each layer of the encoder (in each direction) and the decoder;

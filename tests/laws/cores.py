@@ -57,6 +57,11 @@ CORES: dict[str, tuple[str, dict[str, object]]] = {
         {"reset_after": False, "bidirectional": True, "hidden_size": [3, 5]},
     ),
     "gru zoneout": ("GRU", {"zoneout": 0.5, "recurrent_dropout": 0.3}),
+    "minimal gru": ("MinGRU", {}),
+    "minimal gru zoneout": ("MinGRU", {"zoneout": 0.3, "num_layers": 2, "dropout": 0.2}),
+    "minimal gru bidirectional": ("MinGRU", {"bidirectional": True, "hidden_size": [3, 5]}),
+    "minimal lstm": ("MinLSTM", {"num_layers": 2}),
+    "minimal lstm bidirectional": ("MinLSTM", {"bidirectional": True}),
     "gru bidirectional": ("GRU", {"bidirectional": True, "hidden_size": [3, 5]}),
 }
 CAUSAL = [name for name, (_, options) in CORES.items() if not options.get("bidirectional")]

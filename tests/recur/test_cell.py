@@ -176,7 +176,7 @@ def test_settings_that_the_cell_does_not_support_are_refused() -> None:
         elman.LanguageModel(cell="mgu", layer_norm=True).check()
     with pytest.raises(ArgumentError, match="peephole needs cell=lstm, got cell=mgu"):
         elman.Classifier(cell="mgu", peephole=True).check()
-    with pytest.raises(ArgumentError, match="cell must be one of rnn, lstm, gru, mgu, got 'mgru'"):
+    with pytest.raises(ArgumentError, match=r"must be one of rnn, lstm, gru, .*mgu, got 'mgru'"):
         elman.LanguageModel(cell="mgru").check()
 
 
