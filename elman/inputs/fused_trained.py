@@ -94,7 +94,7 @@ class Fused(Input):
         """Return an encoder that joins the encoders of the inputs, and its features."""
         layers = (part.layer(part.reader.settings) for part in self.parts)
         encoders, sizes = zip(*layers, strict=True)
-        most, read = min(UNITS, settings.sizes[0]), max(1, settings.sizes[0] // 2)
+        most, read = min(UNITS, settings.sizes[0]), settings.sizes[0]
         readers: list[nn.Module] = []
         units = []
         for part, size in zip(self.parts[1:], sizes[1:], strict=True):
