@@ -204,4 +204,19 @@ struct ScanCall : Scan {
     }
 };
 
+struct MatrixScanCall : MatrixScan {
+    // Returns a field (B, T, N width) whose numbers of a step lie side by side.
+    Field field(const Tensor& tensor, const char* name, int64_t width) const {
+        const Field found = tensor.field(name, B, T, N * width, false);
+        if (found.p && found.unit != 1 && N * width > 1) raise("TensorError", std::string(name) + " must be dense in its last dimension");
+        return found;
+    }
+    float* state(const Tensor& tensor, const char* name) const { return tensor.maybe<float>(name, {B, N, K, V}); }
+    void check(bool backward) const {
+        need(q.p, "q"), need(k.p, "k");
+        if (backward) return need(w.p, "w");
+        need(v.p, "v"), need(y.p, "y"), need(s_end, "s_end");
+    }
+};
+
 }  // namespace

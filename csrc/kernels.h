@@ -179,6 +179,29 @@ struct Scan {
     float* d_h0 = nullptr;         // (B, D)
 };
 
+// A recurrence whose state is a matrix (K, V) for each row and each of N heads, see matrix_scan.h.
+// The numbers of a head lie side by side.
+struct MatrixScan {
+    int64_t B = 0, T = 0, N = 0, K = 0, V = 0, threads = 1;
+    bool delta = false;         // whether a step first reads what it overwrites
+    bool decay_of_key = false;  // whether a has K numbers for each head
+    bool reverse = false;       // run from a row's last step to its first
+    const int64_t* lengths = nullptr;  // (B) steps of each row; null: T
+
+    Field q, k;     // (B, T, N K)
+    Field v;        // (B, T, N V)
+    Field a, beta;  // (B, T, N), or (B, T, N K); null: 1
+    Field y;        // (B, T, N V), out
+    Field w;        // (B, T, N V): what is written, before beta; forward: out, or null; backward: in
+    const float* s0 = nullptr;  // (B, N, K, V); null: zeros
+    float* s_end = nullptr;     // (B, N, K, V), out
+
+    Field d_y;                              // backward: in, null for zeros
+    const float* d_end = nullptr;           // backward: in, null for zeros
+    Field d_q, d_k, d_v, d_a, d_beta;       // backward: out, null if not wanted
+    float* d_s0 = nullptr;
+};
+
 // The functions of one instruction set.
 struct Kernels {
     const char* name;
@@ -200,6 +223,8 @@ struct Kernels {
     void (*scan)(const Scan&);
     void (*scan_backward)(const Scan&);
     void (*transducer)(const Transducer&);
+    void (*matrix_scan)(const MatrixScan&);
+    void (*matrix_scan_backward)(const MatrixScan&);
 };
 
 extern const Kernels portable_kernels;

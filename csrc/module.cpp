@@ -234,4 +234,36 @@ NB_MODULE(_native, m) {
 #define STATE(name) scan.def("set_" #name, [](ScanCall& it, const Tensor& t) { it.name = it.state(t, #name); })
     STATE(h0); STATE(h_end); STATE(d_end); STATE(d_h0);
 #undef STATE
+
+    nb::class_<MatrixScanCall> matrix(m, "MatrixScan");
+    matrix.def("__init__", [](MatrixScanCall* it, int64_t B, int64_t T, int64_t N, int64_t K, int64_t V, int64_t threads,
+                              bool delta, bool decay_of_key, bool reverse) {
+        need_range(B, 1, ANY, "B"), need_range(T, 1, ANY, "T"), need_range(N, 1, ANY, "N");
+        need_range(K, 1, ANY, "K"), need_range(V, 1, ANY, "V"), need_range(threads, 1, ANY, "threads");
+        new (it) MatrixScanCall;
+        it->B = B, it->T = T, it->N = N, it->K = K, it->V = V, it->threads = threads;
+        it->delta = delta, it->decay_of_key = decay_of_key, it->reverse = reverse;
+    })
+        .def("forward", [](const MatrixScanCall& it) {
+            it.check(false);
+            nb::gil_scoped_release release;
+            chosen->matrix_scan(it);
+        })
+        .def("backward", [](const MatrixScanCall& it) {
+            it.check(true);
+            nb::gil_scoped_release release;
+            chosen->matrix_scan_backward(it);
+        })
+        .def("set_lengths", [](MatrixScanCall& it, const Tensor& tensor) {
+            it.lengths = tensor.given() ? integers(tensor, "lengths", it.B, it.T, "T", "") : nullptr;
+        });
+#define FIELD(name, width) \
+    matrix.def("set_" #name, [](MatrixScanCall& it, const Tensor& t) { it.name = it.field(t, #name, width); })
+    FIELD(q, it.K); FIELD(k, it.K); FIELD(v, it.V); FIELD(beta, 1); FIELD(a, it.decay_of_key ? it.K : 1);
+    FIELD(y, it.V); FIELD(w, it.V); FIELD(d_y, it.V);
+    FIELD(d_q, it.K); FIELD(d_k, it.K); FIELD(d_v, it.V); FIELD(d_beta, 1); FIELD(d_a, it.decay_of_key ? it.K : 1);
+#undef FIELD
+#define STATE(name) matrix.def("set_" #name, [](MatrixScanCall& it, const Tensor& t) { it.name = it.state(t, #name); })
+    STATE(s0); STATE(s_end); STATE(d_end); STATE(d_s0);
+#undef STATE
 }

@@ -2,15 +2,26 @@
 
 All layers share one contract, `y, state = core(x, state=None, lengths=None)`.  For a causal layer
 with dropout off, running a sequence in parts and carrying the state over gives the same result as
-running it whole.  `linear_recurrence` is the building block of recurrences without nonlinearity.
+running it whole.  `linear_recurrence` and `matrix_recurrence` are the building blocks of
+recurrences without nonlinearity, whose state is a vector or a matrix.
 """
 
 from elman.recur.gru import GRU
 from elman.recur.grud import GRUD
 from elman.recur.lstm import LSTM
+from elman.recur.matrix import matrix_recurrence
 from elman.recur.mingru import MinGRU
 from elman.recur.minlstm import MinLSTM
 from elman.recur.rnn import RNN
 from elman.recur.scan import linear_recurrence
 
-__all__ = ["GRU", "GRUD", "LSTM", "RNN", "MinGRU", "MinLSTM", "linear_recurrence"]
+__all__ = [
+    "GRU",
+    "GRUD",
+    "LSTM",
+    "RNN",
+    "MinGRU",
+    "MinLSTM",
+    "linear_recurrence",
+    "matrix_recurrence",
+]

@@ -1,0 +1,144 @@
+"""The recurrence of a matrix state over a whole sequence in one native call (csrc/matrix_scan.h).
+
+Shapes: q and k (B, T, N K), v, w and y (B, T, N V), beta (B, T, N), a (B, T, N) or (B, T, N K),
+state (B, N, K, V).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elman import kernels
+from elman.kernels.autograd import refuse_second_derivatives, resolved
+from elman.padded import check_lengths
+
+
+def run_matrix_scan(*given: Any) -> tuple[Tensor, Tensor]:
+    """Run the recurrence on CPU tensors that are all float32 and not empty.
+
+    Args:
+        given: q, k, v, a, beta, state, lengths, N, whether a step reads what it overwrites, and
+            whether rows run from their last step to their first.
+
+    Returns:
+        y (B, T, N V) and the last state (B, N, K, V).
+
+    Raises:
+        ArgumentError: the lengths are not integers (B,) in 0..T.
+    """
+    tensors = given[:6]
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+        y, end = _MatrixScan.apply(*given)  # type: ignore[no-untyped-call]
+        return y, end
+    y, end, _ = _forward(*given, keep=False)
+    return y, end
+
+
+def _forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor | None,
+    beta: Tensor | None,
+    state: Tensor | None,
+    lengths: Tensor | None,
+    heads: int,
+    delta: bool,
+    reverse: bool,
+    *,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return y, the last state and w; w is v if nothing is read before it is overwritten."""
+    call, alive = _call(q, k, v, a, beta, state, lengths, heads, delta, reverse)
+    rows, steps, width = v.shape
+    y = v.new_empty(rows, steps, width)
+    w = v.new_empty(rows, steps, width) if delta and keep else None
+    end = v.new_empty(rows, heads, q.shape[2] // heads, width // heads)
+    call.set_v(alive[2])
+    call.set_y(y)
+    call.set_w(w)
+    call.set_s_end(end)
+    call.forward()
+    return y, end, v if w is None else w
+
+
+def _call(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    a: Tensor | None,
+    beta: Tensor | None,
+    state: Tensor | None,
+    lengths: Tensor | None,
+    heads: int,
+    delta: bool,
+    reverse: bool,
+) -> tuple[Any, list[Any]]:
+    """Return a native call with the inputs, and the tensors to keep alive for it."""
+    assert kernels.native is not None
+    rows, steps, width = q.shape
+    of_key = a is not None and a.shape[2] > heads
+    call = kernels.native.MatrixScan(
+        rows,
+        steps,
+        heads,
+        width // heads,
+        v.shape[2] // heads,
+        torch.get_num_threads(),
+        delta,
+        of_key,
+        reverse,
+    )
+    alive = [None if t is None else _side_by_side(t) for t in (q, k, v, a, beta)]
+    call.set_q(alive[0])
+    call.set_k(alive[1])
+    call.set_a(alive[3])
+    call.set_beta(alive[4])
+    start = None if state is None else resolved(state).contiguous()
+    call.set_s0(start)
+    if lengths is not None:
+        check_lengths(lengths, rows, steps)
+        lengths = lengths.to("cpu", torch.int64).contiguous()
+        call.set_lengths(lengths)
+    return call, [*alive, start, lengths]
+
+
+def _side_by_side(x: Tensor) -> Tensor:
+    """Return x (B, T, D) with the numbers of a step side by side in memory."""
+    x = resolved(x)
+    return x if x.stride(2) == 1 and 0 not in x.stride() else x.contiguous()
+
+
+class _MatrixScan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *given: Any) -> tuple[Tensor, Tensor]:
+        y, end, w = _forward(*given, keep=True)
+        q, k, v, a, beta, state, lengths, *ctx.form = given
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(q, k, v if w is v else w, a, beta, state, lengths)
+        return y, end
+
+    @staticmethod
+    def backward(ctx: Any, d_y: Tensor | None, d_end: Tensor | None) -> Any:
+        refuse_second_derivatives()
+        q, k, w, a, beta, state, lengths = ctx.saved_tensors
+        call, alive = _call(q, k, w, a, beta, state, lengths, *ctx.form)
+        call.set_w(alive[2])
+        incoming = None if d_y is None else _side_by_side(d_y)
+        end = None if d_end is None else resolved(d_end).contiguous()
+        call.set_d_y(incoming)
+        call.set_d_end(end)
+        found: list[Tensor | None] = []
+        names = ("d_q", "d_k", "d_v", "d_a", "d_beta", "d_s0")
+        for name, like, wanted in zip(
+            names, (q, k, w, a, beta, state), ctx.needs_input_grad, strict=False
+        ):
+            gradient = like.new_empty(like.shape) if wanted and like is not None else None
+            found.append(gradient)
+            getattr(call, f"set_{name}")(gradient)
+        call.backward()
+        del alive
+        return *found, None, None, None, None
