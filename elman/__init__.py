@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING
 from elman.version import __version__
 
 __all__ = [
+    "GLA",
     "GRU",
     "GRUD",
     "LSTM",
+    "MLSTM",
     "RNN",
     "Audio",
     "Category",
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
         Text,
         Words,
     )
-    from elman.recur import GRU, GRUD, LSTM, RNN, MinGRU, MinLSTM
+    from elman.recur import GLA, GRU, GRUD, LSTM, MLSTM, RNN, MinGRU, MinLSTM
     from elman.recur.stream import Stream
     from elman.tasks import (
         Classifier,
@@ -71,6 +73,8 @@ _ROOMS = {
     "LSTM": "recur",
     "GRU": "recur",
     "GRUD": "recur",
+    "GLA": "recur",
+    "MLSTM": "recur",
     "MinGRU": "recur",
     "MinLSTM": "recur",
     "Stream": "recur.stream",

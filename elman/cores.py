@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from elman.recur.stack import Stack
 
 
-AnyCell = Literal["rnn", "lstm", "gru", "mingru", "minlstm"]  # cells for any kind of input
+AnyCell = Literal[
+    "rnn", "lstm", "gru", "mingru", "minlstm", "gla", "mlstm"
+]  # cells for any kind of input
 
 
 class CoreSettings:
@@ -86,6 +88,7 @@ OFF: dict[str, object] = {
 STACKED = frozenset(
     {"bidirectional", "num_layers", "hidden_size", "embedding_size", "input_dropout", "zoneout"}
 )
+REMEMBERING = STACKED - {"zoneout"}  # for cells with a matrix state
 GATED = STACKED | {"weight_dropout", "recurrent_dropout", "layer_norm"}
 
 
@@ -104,7 +107,6 @@ def _depth(settings: CoreSettings, shape: Shape) -> dict[str, Any]:
         "dropout": settings.dropout,
         "bidirectional": shape.bidirectional,
         "variational": settings.variational,
-        "zoneout": settings.zoneout,
     }
 
 
@@ -112,21 +114,24 @@ def _options(settings: CoreSettings, shape: Shape) -> dict[str, Any]:
     """Return the arguments of `Stack`, and of layers with a matrix that multiplies the state."""
     return _depth(settings, shape) | {
         "weight_dropout": settings.weight_dropout,
+        "zoneout": settings.zoneout,
         "recurrent_dropout": settings.recurrent_dropout,
     }
 
 
-def layers(name: str) -> Callable[[CoreSettings, Shape], Stack]:
-    """Return a function that builds the layers with this name in `elman.recur`."""
+def layers(name: str, honours: frozenset[str] = STACKED) -> Core:
+    """Return the layers with this name in `elman.recur`."""
 
     def build(settings: CoreSettings, shape: Shape) -> Stack:
         from elman import recur
 
-        kind = getattr(recur, name)
-        found: Stack = kind(shape.features, settings.hidden_size, **_depth(settings, shape))
+        options = _depth(settings, shape)
+        if "zoneout" in honours:
+            options["zoneout"] = settings.zoneout
+        found: Stack = getattr(recur, name)(shape.features, settings.hidden_size, **options)
         return found
 
-    return build
+    return Core(build, honours)
 
 
 def _rnn(settings: CoreSettings, shape: Shape) -> Stack:
@@ -171,8 +176,10 @@ CORES = {
     "rnn": Core(_rnn, GATED),
     "lstm": Core(_lstm, GATED | {"peephole"}),
     "gru": Core(_gru, GATED),
-    "mingru": Core(layers("MinGRU"), STACKED),
-    "minlstm": Core(layers("MinLSTM"), STACKED),
+    "mingru": layers("MinGRU"),
+    "minlstm": layers("MinLSTM"),
+    "gla": layers("GLA", REMEMBERING),
+    "mlstm": layers("MLSTM", REMEMBERING),
     "grud": Core(_grud, frozenset({"recurrent_dropout"}), timed=True),
 }
 

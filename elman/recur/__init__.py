@@ -6,19 +6,23 @@ running it whole.  `linear_recurrence` and `matrix_recurrence` are the building 
 recurrences without nonlinearity, whose state is a vector or a matrix.
 """
 
+from elman.recur.gla import GLA
 from elman.recur.gru import GRU
 from elman.recur.grud import GRUD
 from elman.recur.lstm import LSTM
 from elman.recur.matrix import matrix_recurrence
 from elman.recur.mingru import MinGRU
 from elman.recur.minlstm import MinLSTM
+from elman.recur.mlstm import MLSTM
 from elman.recur.rnn import RNN
 from elman.recur.scan import linear_recurrence
 
 __all__ = [
+    "GLA",
     "GRU",
     "GRUD",
     "LSTM",
+    "MLSTM",
     "RNN",
     "MinGRU",
     "MinLSTM",

@@ -54,3 +54,47 @@ def layers_of(cell: Callable[[], Cell]) -> Any:
         )
 
     return construct
+
+
+def layers_with_heads(cell: Callable[[int | None], Cell]) -> Any:
+    """Return the `__init__` of a subclass of `Stack` for a cell whose option is a number of heads.
+
+    Example:
+        >>> from elman.recur.build import layers_with_heads
+        >>> from elman.recur.gla import GLACell
+        >>> from elman.recur.stack import Stack
+        >>> class Layers(Stack):
+        ...     __init__ = layers_with_heads(GLACell)
+        >>> Layers(3, 8, heads=2)
+        Layers(3, 8)
+    """
+
+    def construct(
+        self: Stack,
+        input_size: int,
+        hidden_size: int | Sequence[int],
+        num_layers: int = 1,
+        *,
+        heads: int | None = None,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        variational: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        Stack.__init__(
+            self,
+            cell(heads),
+            input_size,
+            hidden_size,
+            num_layers,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            variational=variational,
+            device=device,
+            dtype=dtype,
+        )
+
+    return construct

@@ -8,6 +8,8 @@ from torch.nn import functional as F
 from elman.errors import ArgumentError
 from elman.recur.cell import Shapes
 
+HEAD = 64  # usual number of units of a head
+
 
 def normalise(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:
     """Apply layer normalisation to the last dimension (Ba et al. 2016, arXiv:1607.06450)."""
@@ -60,6 +62,29 @@ def gate_shapes(
     if layer_norm:
         shapes |= {"gain_ih": (rows,), "gain_hh": (rows,)}
     return shapes
+
+
+def count_heads(hidden: int, heads: int | None) -> int:
+    """Return the number of heads of a layer with H units.
+
+    Args:
+        hidden: H.
+        heads: the number, which must divide H; None for heads of 64 units if 64 divides H, and
+            otherwise for one head.
+
+    Raises:
+        ArgumentError: H is not a multiple of the number.
+
+    Example:
+        >>> from elman.recur.weights import count_heads
+        >>> count_heads(256, None), count_heads(100, None), count_heads(100, 5)
+        (4, 1, 5)
+    """
+    if heads is None:
+        return hidden // HEAD if hidden % HEAD == 0 else 1
+    if heads < 1 or hidden % heads:
+        raise ArgumentError(f"hidden_size={hidden} must be a multiple of heads={heads}")
+    return heads
 
 
 def no_steps(module: nn.Module, x: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 import elman.recur
@@ -11,7 +13,7 @@ from elman.state import State, named_leaves
 INPUT = 3
 
 # Name -> class and constructor options. The sizes are odd on purpose.
-CORES: dict[str, tuple[str, dict[str, object]]] = {
+CORES: dict[str, tuple[str, dict[str, Any]]] = {
     "rnn": ("RNN", {}),
     "rnn relu, 2 layers": ("RNN", {"nonlinearity": "relu", "num_layers": 2}),
     "rnn of a caller's function": ("RNN", {"nonlinearity": torch.sin, "num_layers": 2}),
@@ -62,6 +64,12 @@ CORES: dict[str, tuple[str, dict[str, object]]] = {
     "minimal gru bidirectional": ("MinGRU", {"bidirectional": True, "hidden_size": [3, 5]}),
     "minimal lstm": ("MinLSTM", {"num_layers": 2}),
     "minimal lstm bidirectional": ("MinLSTM", {"bidirectional": True}),
+    "gated linear attention": ("GLA", {"num_layers": 2}),
+    "gated linear attention, heads": ("GLA", {"hidden_size": [6, 4], "heads": 2}),
+    "gated linear attention, bidirectional": ("GLA", {"bidirectional": True}),
+    "mlstm": ("MLSTM", {"num_layers": 2}),
+    "mlstm heads": ("MLSTM", {"hidden_size": [6, 4], "heads": 2}),
+    "mlstm bidirectional": ("MLSTM", {"bidirectional": True}),
     "gru bidirectional": ("GRU", {"bidirectional": True, "hidden_size": [3, 5]}),
 }
 CAUSAL = [name for name, (_, options) in CORES.items() if not options.get("bidirectional")]

@@ -208,14 +208,15 @@ def test_a_core_learns_to_sum_its_inputs(name: str) -> None:
     wide = {**options, "hidden_size": 16}
     for noise in ("dropout", "weight_dropout", "recurrent_dropout", "zoneout"):
         wide.pop(noise, None)
-    core = getattr(elman.recur, kind)(1, batch_first=True, **wide)
+    core = getattr(elman.recur, kind)(2, batch_first=True, **wide)
     head = torch.nn.Linear(core.output_size, 1)
     parameters = [*core.parameters(), *head.parameters()]
     optimiser = torch.optim.Adam(parameters, lr=0.02)
-    x = torch.rand(32, 5, 1) - 0.5
-    target = x.cumsum(1)
+    numbers = torch.rand(32, 5, 1) - 0.5
+    target = numbers.cumsum(1)
+    x = torch.cat([numbers, torch.ones_like(numbers)], 2)  # layers without a bias need the 1
     losses = []
-    for _ in range(120):
+    for _ in range(300):
         loss = (head(core(x)[0]) - target).square().mean()
         optimiser.zero_grad()
         loss.backward()

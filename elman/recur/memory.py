@@ -1,0 +1,116 @@
+"""Cells whose state is a matrix for each head, see `elman.recur.matrix`.
+
+A cell of this kind defines what its memory reads from W x_t: queries, keys, values, decay and
+strength, and a gate of the output.  A whole sequence is then one call of `matrix_recurrence`.  The
+output is that of each head divided by its root mean square, times a gain and the gate, times W_y.
+
+Shape legend: T steps, B rows, F features, H hidden units, N heads, K features of a key, V features
+of a value; K = V = H / N.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from elman.recur.cell import Cell, Leaves, Masks, Shapes, Weights
+from elman.recur.matrix import matrix_recurrence, step_of
+from elman.recur.weights import count_heads
+
+EPSILON = 1e-6  # added to the mean square
+
+
+class Read(NamedTuple):
+    """The inputs of a memory, (..., N, K or V), for one step or all steps."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    decay: Tensor | None = None  # (..., N) or (..., N, K)
+    beta: Tensor | None = None  # (..., N)
+    gate: Tensor | None = None  # (..., H), of the output
+
+
+@dataclass(frozen=True)
+class MatrixCell(Cell):
+    """A cell with a matrix for each head.
+
+    Args:
+        heads: number of heads; None for heads of 64 units if 64 divides H, otherwise for one.
+    """
+
+    heads: int | None = None
+    delta = False  # whether the memory first removes what it holds for a key
+
+    @abstractmethod
+    def read(self, x: Tensor, weights: Weights, hidden: int) -> Read:
+        """Return the inputs of the memory for one or all steps (..., D) of W x_t."""
+
+    def size(self, hidden: int) -> int:
+        """Return the number of features of a head."""
+        return hidden // count_heads(hidden, self.heads)
+
+    def by_head(self, x: Tensor, hidden: int) -> Tensor:
+        """Return x (..., H) as (..., N, H / N)."""
+        found: Tensor = x.unflatten(-1, (-1, self.size(hidden)))
+        return found
+
+    def state_shapes(self, hidden: int) -> Shapes:
+        """Return the shapes of the output and of the matrices."""
+        size = self.size(hidden)
+        return {"y": (hidden,), "memory": (hidden // size, size, size)}
+
+    def inputs(self, x: Tensor, weights: Weights) -> Tensor:
+        """Return W x_t of all steps."""
+        return F.linear(x, weights["weight"])
+
+    def output(self, read: Tensor, gate: Tensor | None, weights: Weights) -> Tensor:
+        """Return y (..., H) for what was read from the memory, (..., N, V)."""
+        scale = torch.rsqrt(read.square().mean(-1, keepdim=True) + EPSILON)
+        out = (read * scale * weights["gain"]).flatten(-2)
+        return F.linear(out if gate is None else out * gate, weights["weight_out"])
+
+    def step(self, x: Tensor, state: Leaves, weights: Weights, *, seen: Tensor) -> Leaves:
+        """Compute one step: read from the memory after it was updated."""
+        last, memory = state
+        q, k, v, decay, beta, gate = self.read(x, weights, last.shape[1])
+        out, memory = step_of(q, k, v, decay, beta, memory, delta=self.delta)
+        return self.output(out, gate, weights), memory
+
+    def sequence(
+        self,
+        x: Tensor,
+        state: Leaves,
+        weights: Weights,
+        *,
+        masks: Masks,
+        lengths: Tensor | None,
+        reverse: bool,
+    ) -> tuple[Tensor, Leaves]:
+        """Run all steps by `matrix_recurrence`."""
+        last, memory = state
+        read = self.read(self.inputs(x, weights), weights, last.shape[1])
+        q, k, v = (t.transpose(0, 1) for t in (read.q, read.k, read.v))
+        decay, beta = (None if t is None else t.transpose(0, 1) for t in (read.decay, read.beta))
+        out, memory = matrix_recurrence(
+            q, k, v, decay, beta, memory, lengths, delta=self.delta, reverse=reverse
+        )
+        y = self.output(out.transpose(0, 1), read.gate, weights)
+        return y, (last_output(y, last, lengths, reverse=reverse), memory.to(last.dtype))
+
+
+def last_output(y: Tensor, before: Tensor, lengths: Tensor | None, *, reverse: bool) -> Tensor:
+    """Return the output (B, H) of the last step of each row, or the one before if it has none."""
+    if lengths is None:
+        return y[0] if reverse else y[-1]
+    if reverse:
+        found = y[0]
+    else:
+        index = (lengths.to(y.device) - 1).clamp(min=0)
+        found = y.gather(0, index[None, :, None].expand(1, -1, y.shape[2]))[0]
+    return torch.where((lengths > 0).to(y.device)[:, None], found, before)
