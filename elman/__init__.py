@@ -29,7 +29,9 @@ __all__ = [
     "Audio",
     "Category",
     "Classifier",
+    "DeltaNet",
     "Forecaster",
+    "GatedDeltaNet",
     "Image",
     "LanguageModel",
     "MinGRU",
@@ -56,7 +58,18 @@ if TYPE_CHECKING:
         Text,
         Words,
     )
-    from elman.recur import GLA, GRU, GRUD, LSTM, MLSTM, RNN, MinGRU, MinLSTM
+    from elman.recur import (
+        GLA,
+        GRU,
+        GRUD,
+        LSTM,
+        MLSTM,
+        RNN,
+        DeltaNet,
+        GatedDeltaNet,
+        MinGRU,
+        MinLSTM,
+    )
     from elman.recur.stream import Stream
     from elman.tasks import (
         Classifier,
@@ -74,6 +87,8 @@ _ROOMS = {
     "GRU": "recur",
     "GRUD": "recur",
     "GLA": "recur",
+    "DeltaNet": "recur",
+    "GatedDeltaNet": "recur",
     "MLSTM": "recur",
     "MinGRU": "recur",
     "MinLSTM": "recur",

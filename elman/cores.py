@@ -178,6 +178,8 @@ CORES = {
     "gru": Core(_gru, GATED),
     "mingru": layers("MinGRU"),
     "minlstm": layers("MinLSTM"),
+    "deltanet": layers("DeltaNet", REMEMBERING),
+    "gated-deltanet": layers("GatedDeltaNet", REMEMBERING),
     "gla": layers("GLA", REMEMBERING),
     "mlstm": layers("MLSTM", REMEMBERING),
     "grud": Core(_grud, frozenset({"recurrent_dropout"}), timed=True),

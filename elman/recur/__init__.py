@@ -6,6 +6,7 @@ running it whole.  `linear_recurrence` and `matrix_recurrence` are the building 
 recurrences without nonlinearity, whose state is a vector or a matrix.
 """
 
+from elman.recur.deltanet import DeltaNet, GatedDeltaNet
 from elman.recur.gla import GLA
 from elman.recur.gru import GRU
 from elman.recur.grud import GRUD
@@ -24,6 +25,8 @@ __all__ = [
     "LSTM",
     "MLSTM",
     "RNN",
+    "DeltaNet",
+    "GatedDeltaNet",
     "MinGRU",
     "MinLSTM",
     "linear_recurrence",

@@ -11,6 +11,7 @@ of a value; K = V = H / N.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -69,6 +70,29 @@ class MatrixCell(Cell):
         """Return W x_t of all steps."""
         return F.linear(x, weights["weight"])
 
+    def mixed(
+        self,
+        x: Tensor,
+        rest: Sequence[Tensor],
+        weights: Weights,
+        lengths: Tensor | None,
+        *,
+        reverse: bool,
+    ) -> tuple[Tensor, Leaves]:
+        """Return all steps (T, B, D) of W x_t, possibly mixed with earlier steps.
+
+        Args:
+            x: W x_t.
+            rest: the leaves of the state after the first two.
+            weights: the weights by name.
+            lengths: integers (B,) in 0..T; None if all rows have T steps.
+            reverse: run from the last step to the first.
+
+        Returns:
+            the steps, and the new leaves.
+        """
+        return x, ()
+
     def output(self, read: Tensor, gate: Tensor | None, weights: Weights) -> Tensor:
         """Return y (..., H) for what was read from the memory, (..., N, V)."""
         scale = torch.rsqrt(read.square().mean(-1, keepdim=True) + EPSILON)
@@ -93,15 +117,17 @@ class MatrixCell(Cell):
         reverse: bool,
     ) -> tuple[Tensor, Leaves]:
         """Run all steps by `matrix_recurrence`."""
-        last, memory = state
-        read = self.read(self.inputs(x, weights), weights, last.shape[1])
+        last, memory, *rest = state
+        x, more = self.mixed(self.inputs(x, weights), rest, weights, lengths, reverse=reverse)
+        read = self.read(x, weights, last.shape[1])
         q, k, v = (t.transpose(0, 1) for t in (read.q, read.k, read.v))
         decay, beta = (None if t is None else t.transpose(0, 1) for t in (read.decay, read.beta))
         out, memory = matrix_recurrence(
             q, k, v, decay, beta, memory, lengths, delta=self.delta, reverse=reverse
         )
         y = self.output(out.transpose(0, 1), read.gate, weights)
-        return y, (last_output(y, last, lengths, reverse=reverse), memory.to(last.dtype))
+        last = last_output(y, last, lengths, reverse=reverse)
+        return y, (last, memory.to(last.dtype), *more)
 
 
 def last_output(y: Tensor, before: Tensor, lengths: Tensor | None, *, reverse: bool) -> Tensor:

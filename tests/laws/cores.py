@@ -70,6 +70,11 @@ CORES: dict[str, tuple[str, dict[str, Any]]] = {
     "mlstm": ("MLSTM", {"num_layers": 2}),
     "mlstm heads": ("MLSTM", {"hidden_size": [6, 4], "heads": 2}),
     "mlstm bidirectional": ("MLSTM", {"bidirectional": True}),
+    "deltanet": ("DeltaNet", {}),
+    "deltanet bidirectional": ("DeltaNet", {"bidirectional": True, "num_layers": 2}),
+    "gated deltanet": ("GatedDeltaNet", {"num_layers": 2}),
+    "gated deltanet heads": ("GatedDeltaNet", {"hidden_size": [6, 4], "heads": 2}),
+    "gated deltanet bidirectional": ("GatedDeltaNet", {"bidirectional": True}),
     "gru bidirectional": ("GRU", {"bidirectional": True, "hidden_size": [3, 5]}),
 }
 CAUSAL = [name for name, (_, options) in CORES.items() if not options.get("bidirectional")]
