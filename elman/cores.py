@@ -38,6 +38,7 @@ class CoreSettings:
     zoneout: float
     layer_norm: bool
     peephole: bool
+    block: bool
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,14 @@ OFF: dict[str, object] = {
     "zoneout": 0.0,
     "layer_norm": False,
     "peephole": False,
+    "block": False,
 }
 # Settings that any cell supports as a `stack`; a cell adds those of its own equations.
 STACKED = frozenset(
-    {"bidirectional", "num_layers", "hidden_size", "embedding_size", "input_dropout", "zoneout"}
+    {
+        *("bidirectional", "num_layers", "hidden_size", "embedding_size", "input_dropout"),
+        *("zoneout", "block"),
+    }
 )
 REMEMBERING = STACKED - {"zoneout"}  # for cells with a matrix state
 GATED = STACKED | {"weight_dropout", "recurrent_dropout", "layer_norm"}

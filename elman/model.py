@@ -20,7 +20,7 @@ from elman.dropout import check_probability, dropout, locked_dropout
 from elman.encode.encoder import Encoder
 from elman.errors import ArgumentError
 from elman.padded import Padded
-from elman.recur.stack import Stack
+from elman.recur.blocks import AnyCore
 from elman.state import State
 
 
@@ -79,7 +79,7 @@ class SequenceModel(nn.Module):
     def __init__(
         self,
         encode: Encoder | None,
-        core: Stack,
+        core: AnyCore,
         head: Head,
         *,
         dropout: float = 0.0,

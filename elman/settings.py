@@ -105,6 +105,9 @@ class NetworkSettings(CoreSettings, TrainingSettings):
     """Use layer normalisation inside the cell."""
     peephole: bool = False
     """Let the gates of an LSTM read its cell state (peephole connections)."""
+    block: bool = False
+    """Put each layer in a block with layer normalisation, a residual connection and a gated
+    feed-forward network, as deep models of linear recurrences have them."""
     delimiter: str | None = None
     """Delimiter of the fields in CSV and TSV files; None to detect it."""
 
@@ -118,6 +121,8 @@ class NetworkSettings(CoreSettings, TrainingSettings):
         if not sizes or min(sizes) < 1:
             raise ArgumentError(f"hidden_size must be at least 1, got {self.hidden_size}")
         check_counts(self, "num_layers", "embedding_size")
+        if self.block and len(set(sizes)) > 1:
+            raise ArgumentError(f"block needs layers of one size, got hidden_size={sizes}")
         if self._cell in CORES:
             several = sizes if len(sizes) > 1 else None
             check_honoured(self._cell, {**vars(self), "hidden_size": several})

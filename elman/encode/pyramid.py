@@ -21,7 +21,7 @@ from elman.dropout import check_probability, dropout, locked_dropout
 from elman.encode.encoder import Encoder
 from elman.errors import DataError
 from elman.padded import Padded
-from elman.recur.stack import Stack
+from elman.recur.blocks import AnyCore
 from elman.recur.stream import Stream
 from elman.state import State
 
@@ -52,14 +52,14 @@ class Pyramid(nn.Module):
     def __init__(
         self,
         encode: Encoder,
-        layers: Sequence[Stack],
+        layers: Sequence[AnyCore],
         *,
         dropout: float = 0.0,
         variational: bool = True,
     ) -> None:
         super().__init__()
         self.encode = encode
-        self.layers: Sequence[Stack] = nn.ModuleList(layers)  # type: ignore[assignment]
+        self.layers: Sequence[AnyCore] = nn.ModuleList(layers)  # type: ignore[assignment]
         self.dropout = check_probability("dropout", dropout)
         self.variational = variational
 
@@ -108,7 +108,7 @@ class PyramidStream:
         ([0, 1, 1], 1)
     """
 
-    def __init__(self, layers: Sequence[Stack], core: Stack) -> None:
+    def __init__(self, layers: Sequence[AnyCore], core: AnyCore) -> None:
         self._layers, self._core = [Stream(layer) for layer in layers], Stream(core)
         self._held = self._nothing()
 

@@ -34,6 +34,7 @@ from elman.model import SequenceModel
 from elman.padded import Padded
 from elman.read.frequency import Frequency
 from elman.read.series import SeriesTable
+from elman.recur.blocks import Blocks
 from elman.recur.stack import Stack
 from elman.recur.stream import Stream
 from elman.state import select_rows
@@ -248,7 +249,7 @@ class _SingleWindow:
     def __init__(self, predictor: Predictor) -> None:
         embed, core, head = predictor.network.encode, predictor.network.core, predictor.head
         assert isinstance(embed, SeriesEmbed)
-        assert isinstance(core, Stack)
+        assert isinstance(core, Stack | Blocks)
         self.embed, self.plain, self.stream = embed, embed.is_plain, Stream(core)
         self.layout, self.levels = predictor.layout, predictor.settings.levels
         self.size, self.distribution = core.output_size, head.distribution

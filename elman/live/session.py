@@ -24,7 +24,7 @@ from elman.encode.series import SeriesEmbed
 from elman.errors import ArgumentError, DataError
 from elman.inputs.live import LiveInput, Step
 from elman.padded import Composite, Padded, pad_arrays, row_of
-from elman.recur.stack import Stack
+from elman.recur.blocks import AnyCore
 from elman.recur.stream import Stream
 from elman.state import State, hash_of, named_leaves, restored, sealed
 from elman.targets.live import LiveTags, LiveTarget
@@ -66,7 +66,7 @@ class Live(Generic[Output]):
     def __init__(
         self,
         encode: Encoder | None,
-        core: Stack,
+        core: AnyCore,
         begin: Callable[[], tuple[LiveInput, LiveTarget[Output]]],
         *,
         noun: str,

@@ -23,7 +23,7 @@ from elman.encode.pyramid import Pyramid, PyramidStream
 from elman.errors import DataError
 from elman.inputs.live import LiveInput, Step
 from elman.live.session import Live
-from elman.recur.stack import Stack
+from elman.recur.blocks import AnyCore
 from elman.state import MOST, State
 from elman.targets.live import LiveTarget
 from elman.targets.transcripts import Search, Transcripts
@@ -144,7 +144,7 @@ class LiveTranscription(Live[Heard]):
     def __init__(
         self,
         encode: Encoder | None,
-        core: Stack,
+        core: AnyCore,
         begin: Callable[[], tuple[LiveInput, LiveTranscript]],
         *,
         noun: str,

@@ -109,6 +109,14 @@ class Layout(NamedTuple):
         zeros = self.join(self.zeros(like, like.shape[1]))
         return first if len(self.shapes[0]) == 1 else (first, *zeros[1:])
 
+    def last(self, state: State) -> Tensor:
+        """Return the first leaf of the last layer of a state, (B, directions * R)."""
+        leaf = state if len(self.shapes[0]) == 1 else state[0]
+        if not isinstance(leaf, Tensor):  # each layer has its own hidden size
+            leaf = leaf[-1]
+        assert isinstance(leaf, Tensor)
+        return leaf[-self.directions :].transpose(0, 1).flatten(1)
+
 
 def _check_kind(state: State, x: Tensor) -> None:
     """Raise an error unless a state fits the dtype and device of x; autocast takes short dtypes."""

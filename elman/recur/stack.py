@@ -32,23 +32,10 @@ from elman.recur.layers import Layers
 from elman.recur.layout import Layout
 from elman.recur.plain import run_plain
 from elman.recur.refuse import no_qconfig, refuse_script
-from elman.recur.weights import count_layers, no_steps, suffix
+from elman.recur.weights import OPTIONS, count_layers, no_steps, suffix
 from elman.state import State
 
 Way = Literal["kernel", "torch", "plain"]
-OPTIONS: dict[str, object] = {  # shown by repr if they have another value
-    "num_layers": 1,
-    "bias": True,
-    "batch_first": False,
-    "dropout": 0.0,
-    "bidirectional": False,
-    "proj_size": 0,
-    "variational": False,
-    "layer_norm": False,
-    "weight_dropout": 0.0,
-    "recurrent_dropout": 0.0,
-    "peephole": False,
-}
 
 
 class Stack(nn.Module):
@@ -377,6 +364,10 @@ class Stack(nn.Module):
                 each has its own hidden size.
         """
         return self._layout.begin(first)
+
+    def last(self, state: State) -> Tensor:
+        """Return the first leaf of the last layer's state, (B, directions * R)."""
+        return self._layout.last(state)
 
     __prepare_scriptable__ = refuse_script
     qconfig = no_qconfig

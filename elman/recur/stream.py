@@ -17,6 +17,7 @@ from elman import kernels
 from elman.errors import ArgumentError
 from elman.kernels.autograd import resolved
 from elman.kernels.cells import CELLS, Constants, is_separate, sizes
+from elman.recur.blocks import AnyCore
 from elman.recur.stack import Stack
 from elman.state import State, map_state, named_leaves
 
@@ -50,7 +51,7 @@ class Stream:
         True
     """
 
-    def __init__(self, core: Stack, rows: int = 1, state: State | None = None) -> None:
+    def __init__(self, core: AnyCore, rows: int = 1, state: State | None = None) -> None:
         if not core.causal:
             raise ArgumentError(
                 "a bidirectional core cannot stream: it needs the end of a sequence"
@@ -150,6 +151,8 @@ class Stream:
         """Pack the weights for the kernels, if the kernels apply."""
         core, native = self.core, kernels.native
         self._layers = self._watch = None
+        if not isinstance(core, Stack):
+            return
         names = core.weight_names
         stored = [core._parameters.get(name) for name in names]
         plain = all(  # neither computed nor a view of other numbers
@@ -208,6 +211,6 @@ class Stream:
         self._layers = stream
 
 
-def _first_weight(core: Stack) -> Tensor:
+def _first_weight(core: AnyCore) -> Tensor:
     """Return a weight, which has the dtype and device of the core."""
-    return next(iter(core.weights(0).values()))
+    return next(iter(core.weights(0).values())) if isinstance(core, Stack) else core.norm.weight

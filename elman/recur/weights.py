@@ -9,6 +9,19 @@ from elman.errors import ArgumentError
 from elman.recur.cell import Shapes
 
 HEAD = 64  # usual number of units of a head
+OPTIONS: dict[str, object] = {  # shown by repr if they have another value
+    "num_layers": 1,
+    "bias": True,
+    "batch_first": False,
+    "dropout": 0.0,
+    "bidirectional": False,
+    "proj_size": 0,
+    "variational": False,
+    "layer_norm": False,
+    "weight_dropout": 0.0,
+    "recurrent_dropout": 0.0,
+    "peephole": False,
+}
 
 
 def normalise(a: Tensor, gain: Tensor, bias: Tensor | None) -> Tensor:

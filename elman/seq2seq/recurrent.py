@@ -25,7 +25,7 @@ from elman.encode.embed import Embed
 from elman.encode.encoder import Encoder
 from elman.errors import ArgumentError
 from elman.padded import Padded
-from elman.recur.stack import Stack
+from elman.recur.blocks import AnyCore
 from elman.state import State, select_rows
 
 
@@ -85,9 +85,9 @@ class Recurrent(nn.Module):
     def __init__(
         self,
         embed_source: Encoder,
-        encoder: Stack,
+        encoder: AnyCore,
         embed_target: Embed,
-        core: Stack,
+        core: AnyCore,
         attention: Attention | None,
         *,
         input_feeding: bool = False,
@@ -120,12 +120,7 @@ class Recurrent(nn.Module):
         """Read the source (B, T, ...) and return the place at which the decoder starts."""
         x = self.embed_source(source, generator=generator)
         h, state = self.encoder(x.data, None, x.lengths, generator=generator)
-        last = state if self.encoder.leaves == 1 else state[0]
-        if not isinstance(last, Tensor):  # each layer has its own hidden size
-            last = last[-1]
-        assert isinstance(last, Tensor)
-        last = last[-self.encoder.directions :].transpose(0, 1).flatten(1)
-        return self.begin(Padded(h, x.lengths), last)
+        return self.begin(Padded(h, x.lengths), self.encoder.last(state))
 
     def begin(self, h: Padded, last: Tensor) -> Decoding:
         """Return the place at which the decoder starts.

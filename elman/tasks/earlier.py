@@ -11,7 +11,7 @@ from typing import Any
 
 from elman.encode.embed import Embed
 from elman.errors import ArgumentError
-from elman.recur.stack import Stack
+from elman.recur.blocks import AnyCore
 from elman.targets.label_settings import LabelSettings
 from elman.targets.text_settings import TranslatorSettings
 from elman.tasks.folder import short_path
@@ -63,6 +63,6 @@ def earlier_model(
     return earlier, decided
 
 
-def copy_weights(core: Stack, earlier: Stack) -> None:
+def copy_weights(core: AnyCore, earlier: AnyCore) -> None:
     """Copy the weights of a language model; weights of a backward direction do not change."""
     core.load_state_dict(core.state_dict() | earlier.state_dict())

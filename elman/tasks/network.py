@@ -9,7 +9,7 @@ from elman.cores import CORES, CoreSettings, Shape
 from elman.encode.embed import Embed
 from elman.encode.encoder import Encoder
 from elman.encode.pyramid import Pyramid
-from elman.recur.stack import Stack
+from elman.recur.blocks import AnyCore, Blocks
 from elman.seq2seq import Coder
 from elman.seq2seq.recurrent import Recurrent
 from elman.seq2seq.transformer import Transformer
@@ -19,7 +19,7 @@ from elman.targets.transcript_settings import TranscriberSettings
 
 def build_core(
     settings: CoreSettings, features: int, *, bidirectional: bool = False, channels: int = 0
-) -> Stack:
+) -> AnyCore:
     """Return a recurrence, batch first.
 
     Args:
@@ -28,12 +28,19 @@ def build_core(
         bidirectional: whether it also reads backwards.
         channels: number of channels of a recording; 0 for other inputs.
     """
-    return CORES[settings.cell].build(settings, Shape(features, bidirectional, channels))
+    build = CORES[settings.cell].build
+    if not settings.block:
+        return build(settings, Shape(features, bidirectional, channels))
+    given, one = settings.hidden_size, copy.copy(settings)
+    sizes = (given,) * settings.num_layers if isinstance(given, int) else given
+    one.hidden_size, one.num_layers, one.dropout = sizes[0], 1, 0.0
+    layers = [build(one, Shape(size, bidirectional)) for size in sizes]
+    return Blocks(features, layers, dropout=settings.dropout, variational=settings.variational)
 
 
 def build_pyramid(
     settings: TranscriberSettings, encode: Encoder, features: int
-) -> tuple[Pyramid, Stack]:
+) -> tuple[Pyramid, AnyCore]:
     """Return the encoder with the lower layers of a transcriber, and the core of the others.
 
     Args:
@@ -69,10 +76,10 @@ def build_coder(
         return Transformer(
             source, target, settings.num_layers, heads=settings.heads, dropout=settings.dropout
         )
-    last, both = settings.sizes[-1], settings.bidirectional
-    encoder = build_core(settings, features, bidirectional=both)
+    last = settings.sizes[-1]
+    encoder = build_core(settings, features, bidirectional=settings.bidirectional)
     core = build_core(settings, settings.vector_size + (last if settings.input_feeding else 0))
-    width, attention = last * (2 if both else 1), None
+    width, attention = encoder.output_size, None
     if settings.attention is not None:
         attention = Attention(
             last, width, settings.attention, heads=settings.heads, coverage=settings.coverage > 0
