@@ -560,6 +560,7 @@ CHOSEN = {
     "zoneout": 0.1,
     "layer_norm": True,
     "peephole": True,
+    "block": True,
     "activation_penalty": 2.0,
     "temporal_penalty": 1.0,
     "tokens": "character",

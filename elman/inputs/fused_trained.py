@@ -28,7 +28,7 @@ from elman.read.recordings import Recording
 if TYPE_CHECKING:
     from elman.encode.encoder import Change
 
-UNITS = 64  # features of the vector of a value, at most hidden_size
+UNITS = 8  # features of the vector of a value, at most hidden_size
 DROPPED = 0.3  # default probability of dropping a whole input in training
 
 

@@ -23,6 +23,7 @@ DECIDED = (  # settings that a language model in start_from decides
     "num_layers",
     "layer_norm",
     "peephole",
+    "block",
     "tokens",
     "vocabulary_size",
     "min_count",
