@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 
 AnyCell = Literal[
-    "rnn", "lstm", "gru", "mingru", "minlstm", "gla", "mlstm"
+    "rnn",
+    "lstm",
+    "gru",
+    "mingru",
+    "minlstm",
+    "gla",
+    "mamba2",
+    "mlstm",
 ]  # cells for any kind of input
 
 
@@ -186,6 +193,7 @@ CORES = {
     "deltanet": layers("DeltaNet", REMEMBERING),
     "gated-deltanet": layers("GatedDeltaNet", REMEMBERING),
     "gla": layers("GLA", REMEMBERING),
+    "mamba2": layers("Mamba2", REMEMBERING),
     "mlstm": layers("MLSTM", REMEMBERING),
     "grud": Core(_grud, frozenset({"recurrent_dropout"}), timed=True),
 }

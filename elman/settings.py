@@ -81,7 +81,7 @@ class NetworkSettings(CoreSettings, TrainingSettings):
 
     cell: AnyCell = "lstm"
     """Kind of recurrent layer: rnn (Elman), lstm or gru; mingru or minlstm, whose gates read the
-    input only; deltanet, gated-deltanet, gla or mlstm, whose memory is a matrix."""
+    input only; deltanet, gated-deltanet, gla, mamba2 or mlstm, whose memory is a matrix."""
     hidden_size: tuple[int, ...] | int = 256
     """Number of hidden units of each layer; several numbers for layers of different sizes."""
     num_layers: int = 1

@@ -11,6 +11,7 @@ from elman.recur.gla import GLA
 from elman.recur.gru import GRU
 from elman.recur.grud import GRUD
 from elman.recur.lstm import LSTM
+from elman.recur.mamba2 import Mamba2
 from elman.recur.matrix import matrix_recurrence
 from elman.recur.mingru import MinGRU
 from elman.recur.minlstm import MinLSTM
@@ -27,6 +28,7 @@ __all__ = [
     "RNN",
     "DeltaNet",
     "GatedDeltaNet",
+    "Mamba2",
     "MinGRU",
     "MinLSTM",
     "linear_recurrence",

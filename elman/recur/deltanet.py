@@ -20,8 +20,6 @@ factor 2.  Difference: keys are as long as values.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,19 +28,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elman.recur.build import layers_with_heads
-from elman.recur.cell import Leaves, Shapes, Weights
-from elman.recur.convolve import causal_convolution, convolve_step
-from elman.recur.memory import MatrixCell, Read
+from elman.recur.cell import Shapes, Weights
+from elman.recur.memory import TAPS, ConvolvedCell, Read, reset_convolved, step_bias
 from elman.recur.stack import Stack
 from elman.recur.weights import count_heads
 
-TAPS = 4  # weights of the convolution of a feature
 DECAY = (1.0, 16.0)  # range of exp(A) before training
-SOONEST, LATEST = 0.001, 0.1  # range of softplus(b_a) before training
 
 
 @dataclass(frozen=True)
-class DeltaNetCell(MatrixCell):
+class DeltaNetCell(ConvolvedCell):
     """The equations at the top of this file.
 
     Args:
@@ -52,10 +47,6 @@ class DeltaNetCell(MatrixCell):
 
     gated: bool = False
     delta = True
-
-    def state_shapes(self, hidden: int) -> Shapes:
-        """Return the shapes of the output, of S, and of the inputs of the last three steps."""
-        return {**super().state_shapes(hidden), "tail": (TAPS - 1, 3 * hidden)}
 
     def weight_shapes(self, features: int, hidden: int) -> Shapes:
         """Return the shapes of the weights; `weight` has W_q, W_k, W_v, W_b, and W_a and W_g."""
@@ -73,18 +64,12 @@ class DeltaNetCell(MatrixCell):
 
     def reset(self, weights: Weights, hidden: int) -> None:
         """Draw the weights as the sources do: heads differ in how long they remember."""
-        for name in ("weight", "weight_out"):
-            bound = 1 / math.sqrt(weights[name].shape[1])
-            nn.init.uniform_(weights[name], -bound, bound)
-        bound = 1 / math.sqrt(TAPS)
-        nn.init.uniform_(weights["weight_conv"], -bound, bound)
+        reset_convolved(weights)
         nn.init.ones_(weights["gain"])
         if self.gated:
             with torch.no_grad():
                 weights["log_decay"].uniform_(*DECAY).log_()
-                step = torch.empty_like(weights["bias_decay"])
-                step.uniform_(math.log(SOONEST), math.log(LATEST)).exp_()
-                weights["bias_decay"].copy_(step + torch.log(-torch.expm1(-step)))
+                weights["bias_decay"].copy_(step_bias(weights["bias_decay"]))
 
     def read(self, x: Tensor, weights: Weights, hidden: int) -> Read:
         """Return the inputs of the memory for one or all steps, for x = [conv(u), the rest]."""
@@ -99,29 +84,6 @@ class DeltaNetCell(MatrixCell):
             rate = F.softplus((rate + weights["bias_decay"]).to(wide))
             decay, gate = torch.exp(-weights["log_decay"].exp() * rate), F.silu(gate)
         return Read(q / q.shape[-1] ** 0.5, k, v, decay, 2 * torch.sigmoid(beta), gate)
-
-    def step(self, x: Tensor, state: Leaves, weights: Weights, *, seen: Tensor) -> Leaves:
-        """Compute one step of the equations at the top of this file."""
-        last, memory, tail = state
-        u, rest = x.split([tail.shape[2], x.shape[1] - tail.shape[2]], 1)
-        u, tail = convolve_step(u, weights["weight_conv"], None, tail)
-        x = torch.cat([u, rest], 1)
-        return *super().step(x, (last, memory), weights, seen=seen), tail
-
-    def mixed(
-        self,
-        x: Tensor,
-        rest: Sequence[Tensor],
-        weights: Weights,
-        lengths: Tensor | None,
-        *,
-        reverse: bool,
-    ) -> tuple[Tensor, Leaves]:
-        """Return all steps of W x_t after the convolution, and the tail."""
-        (tail,) = rest
-        u, others = x.split([tail.shape[2], x.shape[2] - tail.shape[2]], 2)
-        u, end = causal_convolution(u, weights["weight_conv"], None, tail, lengths, reverse=reverse)
-        return torch.cat([u, others], 2), (end.to(tail.dtype),)
 
 
 class DeltaNet(Stack):

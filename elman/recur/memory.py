@@ -10,20 +10,24 @@ of a value; K = V = H / N.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elman.recur.cell import Cell, Leaves, Masks, Shapes, Weights
+from elman.recur.convolve import causal_convolution, convolve_step
 from elman.recur.matrix import matrix_recurrence, step_of
 from elman.recur.weights import count_heads
 
 EPSILON = 1e-6  # added to the mean square
+TAPS = 4  # weights of the convolution of a feature
+SOONEST, LATEST = 0.001, 0.1  # range of a step of time before training
 
 
 class Read(NamedTuple):
@@ -93,18 +97,17 @@ class MatrixCell(Cell):
         """
         return x, ()
 
-    def output(self, read: Tensor, gate: Tensor | None, weights: Weights) -> Tensor:
+    def output(self, out: Tensor, read: Read, weights: Weights) -> Tensor:
         """Return y (..., H) for what was read from the memory, (..., N, V)."""
-        scale = torch.rsqrt(read.square().mean(-1, keepdim=True) + EPSILON)
-        out = (read * scale * weights["gain"]).flatten(-2)
-        return F.linear(out if gate is None else out * gate, weights["weight_out"])
+        y = (unit(out) * weights["gain"]).flatten(-2)
+        return F.linear(y if read.gate is None else y * read.gate, weights["weight_out"])
 
     def step(self, x: Tensor, state: Leaves, weights: Weights, *, seen: Tensor) -> Leaves:
         """Compute one step: read from the memory after it was updated."""
         last, memory = state
-        q, k, v, decay, beta, gate = self.read(x, weights, last.shape[1])
-        out, memory = step_of(q, k, v, decay, beta, memory, delta=self.delta)
-        return self.output(out, gate, weights), memory
+        read = self.read(x, weights, last.shape[1])
+        out, memory = step_of(*read[:5], memory, delta=self.delta)
+        return self.output(out, read, weights), memory
 
     def sequence(
         self,
@@ -125,9 +128,64 @@ class MatrixCell(Cell):
         out, memory = matrix_recurrence(
             q, k, v, decay, beta, memory, lengths, delta=self.delta, reverse=reverse
         )
-        y = self.output(out.transpose(0, 1), read.gate, weights)
+        y = self.output(out.transpose(0, 1), read, weights)
         last = last_output(y, last, lengths, reverse=reverse)
         return y, (last, memory.to(last.dtype), *more)
+
+
+class ConvolvedCell(MatrixCell):
+    """A cell that mixes its queries, keys and values with those of the last three steps.
+
+    The first 3 H features of W x_t pass through a causal convolution of each feature, whose weights
+    are `weight_conv` (3 H, 4) and optionally `bias_conv` (3 H).
+    """
+
+    def state_shapes(self, hidden: int) -> Shapes:
+        """Return the shapes of the output, of the matrices, and of the last three inputs."""
+        return {**super().state_shapes(hidden), "tail": (TAPS - 1, 3 * hidden)}
+
+    def step(self, x: Tensor, state: Leaves, weights: Weights, *, seen: Tensor) -> Leaves:
+        """Compute one step: convolve, and then read from the memory after it was updated."""
+        last, memory, tail = state
+        u, rest = x.split([tail.shape[2], x.shape[1] - tail.shape[2]], 1)
+        u, tail = convolve_step(u, weights["weight_conv"], weights.get("bias_conv"), tail)
+        x = torch.cat([u, rest], 1)
+        return *super().step(x, (last, memory), weights, seen=seen), tail
+
+    def mixed(
+        self,
+        x: Tensor,
+        rest: Sequence[Tensor],
+        weights: Weights,
+        lengths: Tensor | None,
+        *,
+        reverse: bool,
+    ) -> tuple[Tensor, Leaves]:
+        """Return all steps of W x_t after the convolution, and the tail."""
+        (tail,) = rest
+        u, others = x.split([tail.shape[2], x.shape[2] - tail.shape[2]], 2)
+        u, end = causal_convolution(
+            u, weights["weight_conv"], weights.get("bias_conv"), tail, lengths, reverse=reverse
+        )
+        return torch.cat([u, others], 2), (end.to(tail.dtype),)
+
+
+def unit(x: Tensor) -> Tensor:
+    """Return x divided by the root mean square of its last dimension."""
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPSILON)
+
+
+def reset_convolved(weights: Weights) -> None:
+    """Draw the matrices and the convolution from U(-1/sqrt(n), 1/sqrt(n)), for n inputs."""
+    for name in ("weight", "weight_out", "weight_conv"):
+        bound = 1 / math.sqrt(weights[name].shape[1])
+        nn.init.uniform_(weights[name], -bound, bound)
+
+
+def step_bias(like: Tensor) -> Tensor:
+    """Return numbers whose softplus is between 0.001 and 0.1, uniform in its logarithm."""
+    step = torch.empty_like(like).uniform_(math.log(SOONEST), math.log(LATEST)).exp_()
+    return step + torch.log(-torch.expm1(-step))
 
 
 def last_output(y: Tensor, before: Tensor, lengths: Tensor | None, *, reverse: bool) -> Tensor:

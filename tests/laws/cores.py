@@ -75,6 +75,9 @@ CORES: dict[str, tuple[str, dict[str, Any]]] = {
     "gated deltanet": ("GatedDeltaNet", {"num_layers": 2}),
     "gated deltanet heads": ("GatedDeltaNet", {"hidden_size": [6, 4], "heads": 2}),
     "gated deltanet bidirectional": ("GatedDeltaNet", {"bidirectional": True}),
+    "mamba-2": ("Mamba2", {"num_layers": 2}),
+    "mamba-2 heads": ("Mamba2", {"hidden_size": [6, 4], "heads": 2}),
+    "mamba-2 bidirectional": ("Mamba2", {"bidirectional": True}),
     "gru bidirectional": ("GRU", {"bidirectional": True, "hidden_size": [3, 5]}),
 }
 CAUSAL = [name for name, (_, options) in CORES.items() if not options.get("bidirectional")]
