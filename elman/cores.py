@@ -17,16 +17,19 @@ if TYPE_CHECKING:
     from elman.recur.stack import Stack
 
 
+# The cells for any kind of input.
 AnyCell = Literal[
     "rnn",
     "lstm",
     "gru",
     "mingru",
     "minlstm",
+    "deltanet",
+    "gated-deltanet",
     "gla",
     "mamba2",
     "mlstm",
-]  # cells for any kind of input
+]
 
 
 class CoreSettings:

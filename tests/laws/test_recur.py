@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+import elman.cores
 import elman.recur
 from elman.errors import ArgumentError
 from elman.recur.cell import Cell
@@ -29,6 +32,11 @@ def test_every_exported_core_is_tested() -> None:
     # The functions are tested in tests/recur.
     cores = set(elman.recur.__all__) - {"linear_recurrence", "matrix_recurrence"}
     assert {kind for kind, _ in CORES.values()} | {"GRUD"} == cores
+
+
+def test_the_command_line_offers_every_cell() -> None:
+    offered = tuple(name for name, core in elman.cores.CORES.items() if not core.timed)
+    assert get_args(elman.cores.AnyCell) == offered
 
 
 @every_causal_core
