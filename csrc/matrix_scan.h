@@ -71,10 +71,20 @@ void run_columns(const Head& h, int64_t first, int64_t columns, float* S) {
     for (int64_t i = 0; i < K; ++i)
         for (int c = 0; c < WIDE; ++c) store(S + i * PITCH + c * WIDTH, start ? get(start + i * V + first, c) : set(0));
 
+    float scale = 1;  // S is stored divided by it, so that a decay of the whole head costs nothing
+    const auto restore = [&] {
+        for (int64_t i = 0; i < K * PITCH; i += WIDTH) store(S + i, load(S + i) * set(scale));
+        scale = 1;
+    };
     for (int64_t n = 0; n < h.steps; ++n) {
         const float *q = h.at(it.q, n, K), *k = h.at(it.k, n, K), *v = h.at(it.v, n, V) + first;
         const float* a = h.at(it.a, n, DECAY == DECAY_OF_KEY ? K : 1);
         const float* beta = h.at(it.beta, n, 1);
+        if (DECAY == DECAY_OF_HEAD) {
+            scale *= *a;
+            const float size = scale < 0 ? -scale : scale;
+            if (!(size > 1e-6f && size < 1e6f)) restore();
+        }
         Vec u[WIDE];
         for (int c = 0; c < WIDE; ++c) u[c] = get(v, c);
         if (DELTA) {
@@ -89,14 +99,14 @@ void run_columns(const Head& h, int64_t first, int64_t columns, float* S) {
             for (; i + 4 <= K; i += 4)
                 for (int part = 0; part < 4; ++part) add(i + part, read[part]);
             for (; i < K; ++i) add(i, read[0]);
-            const Vec minus = set(DECAY == DECAY_OF_HEAD ? -*a : -1.0f);
+            const Vec minus = set(-scale);
             for (int c = 0; c < WIDE; ++c)
                 u[c] = fma(minus, (read[0][c] + read[1][c]) + (read[2][c] + read[3][c]), u[c]);
             if (it.w.p)
                 for (int c = 0; c < WIDE; ++c) put(h.at(it.w, n, V) + first, c, u[c]);
         }
-        if (beta)
-            for (int c = 0; c < WIDE; ++c) u[c] = u[c] * set(*beta);
+        const float strength = (beta ? *beta : 1.0f) / scale;
+        for (int c = 0; c < WIDE; ++c) u[c] = u[c] * set(strength);
         Vec y[4][WIDE];
         for (auto& part : y)
             for (int c = 0; c < WIDE; ++c) part[c] = set(0);
@@ -104,8 +114,7 @@ void run_columns(const Head& h, int64_t first, int64_t columns, float* S) {
             const Vec key = set(k[i]), query = set(q[i]);
             for (int c = 0; c < WIDE; ++c) {
                 float* p = S + i * PITCH + c * WIDTH;
-                const Vec s = DECAY == NO_DECAY ? fma(key, u[c], load(p))
-                                                : fma(set(DECAY == DECAY_OF_KEY ? a[i] : *a), load(p), key * u[c]);
+                const Vec s = DECAY == DECAY_OF_KEY ? fma(set(a[i]), load(p), key * u[c]) : fma(key, u[c], load(p));
                 store(p, s);
                 to[c] = fma(query, s, to[c]);
             }
@@ -115,8 +124,9 @@ void run_columns(const Head& h, int64_t first, int64_t columns, float* S) {
             for (int part = 0; part < 4; ++part) write(i + part, y[part]);
         for (; i < K; ++i) write(i, y[0]);
         float* out = h.at(it.y, n, V) + first;
-        for (int c = 0; c < WIDE; ++c) put(out, c, (y[0][c] + y[1][c]) + (y[2][c] + y[3][c]));
+        for (int c = 0; c < WIDE; ++c) put(out, c, ((y[0][c] + y[1][c]) + (y[2][c] + y[3][c])) * set(scale));
     }
+    if (DECAY == DECAY_OF_HEAD) restore();
     h.clear(it.y, first, columns, V);
     h.clear(it.w, first, columns, V);
     if (float* end = h.state(it.s_end))

@@ -78,6 +78,18 @@ def test_the_kernel_equals_the_definition(
             torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("factor", [0.0, 1e-4, -0.5, 3.0])
+def test_a_decay_of_any_size_is_exact(factor: float) -> None:
+    given = inputs((1, 40, 1, 17, 5), "head", True)
+    assert given[3] is not None
+    given[3].fill_(factor)
+    y, end = matrix_recurrence(*given)
+    exact = [None if one is None else one.double() for one in given]
+    wanted = plain_matrix_scan(*exact, None, delta=False, reverse=False)  # type: ignore[arg-type]
+    for a, b in zip((y, end), wanted, strict=True):
+        torch.testing.assert_close(a.double() / b.abs().max(), b / b.abs().max(), rtol=0, atol=1e-5)
+
+
 @settings(max_examples=10, deadline=None)
 @given(data=st.data())
 def test_any_split_of_a_sequence_equals_the_whole(data: st.DataObject) -> None:
