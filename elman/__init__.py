@@ -22,7 +22,9 @@ from elman.version import __version__
 __all__ = [
     "GRU",
     "GRUD",
+    "LRU",
     "LSTM",
+    "RGLRU",
     "RNN",
     "Audio",
     "Category",
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
         Text,
         Words,
     )
-    from elman.recur import GRU, GRUD, LSTM, RNN, MinGRU, MinLSTM
+    from elman.recur import GRU, GRUD, LRU, LSTM, RGLRU, RNN, MinGRU, MinLSTM
     from elman.recur.stream import Stream
     from elman.tasks import (
         Classifier,
@@ -73,6 +75,8 @@ _ROOMS = {
     "GRUD": "recur",
     "MinGRU": "recur",
     "MinLSTM": "recur",
+    "LRU": "recur",
+    "RGLRU": "recur",
     "Stream": "recur.stream",
     "Classifier": "tasks",
     "Forecaster": "tasks",

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from elman.recur.stack import Stack
 
 
-AnyCell = Literal["rnn", "lstm", "gru", "mingru", "minlstm"]  # cells for any kind of input
+# Cells for any kind of input.
+AnyCell = Literal["rnn", "lstm", "gru", "mingru", "minlstm", "lru", "rglru"]
 
 
 class CoreSettings:
@@ -82,10 +83,11 @@ OFF: dict[str, object] = {
     "layer_norm": False,
     "peephole": False,
 }
-# Settings that any cell supports as a `stack`; a cell adds those of its own equations.
-STACKED = frozenset(
-    {"bidirectional", "num_layers", "hidden_size", "embedding_size", "input_dropout", "zoneout"}
+# Settings that layers of any cell support; a cell adds those of its own equations.
+LAYERED = frozenset(
+    {"bidirectional", "num_layers", "hidden_size", "embedding_size", "input_dropout"}
 )
+STACKED = LAYERED | {"zoneout"}
 GATED = STACKED | {"weight_dropout", "recurrent_dropout", "layer_norm"}
 
 
@@ -104,26 +106,32 @@ def _depth(settings: CoreSettings, shape: Shape) -> dict[str, Any]:
         "dropout": settings.dropout,
         "bidirectional": shape.bidirectional,
         "variational": settings.variational,
-        "zoneout": settings.zoneout,
     }
 
 
 def _options(settings: CoreSettings, shape: Shape) -> dict[str, Any]:
     """Return the arguments of `Stack`, and of layers with a matrix that multiplies the state."""
     return _depth(settings, shape) | {
+        "zoneout": settings.zoneout,
         "weight_dropout": settings.weight_dropout,
         "recurrent_dropout": settings.recurrent_dropout,
     }
 
 
-def layers(name: str) -> Callable[[CoreSettings, Shape], Stack]:
-    """Return a function that builds the layers with this name in `elman.recur`."""
+def layers(name: str, *own: str) -> Callable[[CoreSettings, Shape], Stack]:
+    """Return a function that builds the layers with this name in `elman.recur`.
+
+    Args:
+        name: the name of the class.
+        own: names of settings that its constructor takes and others do not.
+    """
 
     def build(settings: CoreSettings, shape: Shape) -> Stack:
         from elman import recur
 
         kind = getattr(recur, name)
-        found: Stack = kind(shape.features, settings.hidden_size, **_depth(settings, shape))
+        options = _depth(settings, shape) | {name: getattr(settings, name) for name in own}
+        found: Stack = kind(shape.features, settings.hidden_size, **options)
         return found
 
     return build
@@ -171,8 +179,10 @@ CORES = {
     "rnn": Core(_rnn, GATED),
     "lstm": Core(_lstm, GATED | {"peephole"}),
     "gru": Core(_gru, GATED),
-    "mingru": Core(layers("MinGRU"), STACKED),
-    "minlstm": Core(layers("MinLSTM"), STACKED),
+    "mingru": Core(layers("MinGRU", "zoneout"), STACKED),
+    "minlstm": Core(layers("MinLSTM", "zoneout"), STACKED),
+    "lru": Core(layers("LRU"), LAYERED),
+    "rglru": Core(layers("RGLRU"), LAYERED),
     "grud": Core(_grud, frozenset({"recurrent_dropout"}), timed=True),
 }
 

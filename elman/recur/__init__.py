@@ -7,10 +7,22 @@ running it whole.  `linear_recurrence` is the building block of recurrences with
 
 from elman.recur.gru import GRU
 from elman.recur.grud import GRUD
+from elman.recur.lru import LRU
 from elman.recur.lstm import LSTM
 from elman.recur.mingru import MinGRU
 from elman.recur.minlstm import MinLSTM
+from elman.recur.rglru import RGLRU
 from elman.recur.rnn import RNN
 from elman.recur.scan import linear_recurrence
 
-__all__ = ["GRU", "GRUD", "LSTM", "RNN", "MinGRU", "MinLSTM", "linear_recurrence"]
+__all__ = [
+    "GRU",
+    "GRUD",
+    "LRU",
+    "LSTM",
+    "RGLRU",
+    "RNN",
+    "MinGRU",
+    "MinLSTM",
+    "linear_recurrence",
+]
