@@ -24,6 +24,8 @@ AnyCell = Literal[
     "gru",
     "mingru",
     "minlstm",
+    "lru",
+    "rglru",
     "deltanet",
     "gated-deltanet",
     "gla",
@@ -96,14 +98,11 @@ OFF: dict[str, object] = {
     "peephole": False,
     "block": False,
 }
-# Settings that any cell supports as a `stack`; a cell adds those of its own equations.
-STACKED = frozenset(
-    {
-        *("bidirectional", "num_layers", "hidden_size", "embedding_size", "input_dropout"),
-        *("zoneout", "block"),
-    }
+# Settings that layers of any cell support; a cell adds those of its own equations.
+LAYERED = frozenset(
+    {"bidirectional", "num_layers", "hidden_size", "embedding_size", "input_dropout", "block"}
 )
-REMEMBERING = STACKED - {"zoneout"}  # for cells with a matrix state
+STACKED = LAYERED | {"zoneout"}
 GATED = STACKED | {"weight_dropout", "recurrent_dropout", "layer_norm"}
 
 
@@ -128,13 +127,13 @@ def _depth(settings: CoreSettings, shape: Shape) -> dict[str, Any]:
 def _options(settings: CoreSettings, shape: Shape) -> dict[str, Any]:
     """Return the arguments of `Stack`, and of layers with a matrix that multiplies the state."""
     return _depth(settings, shape) | {
-        "weight_dropout": settings.weight_dropout,
         "zoneout": settings.zoneout,
+        "weight_dropout": settings.weight_dropout,
         "recurrent_dropout": settings.recurrent_dropout,
     }
 
 
-def layers(name: str, honours: frozenset[str] = STACKED) -> Core:
+def layers(name: str, honours: frozenset[str] = LAYERED) -> Core:
     """Return the layers with this name in `elman.recur`."""
 
     def build(settings: CoreSettings, shape: Shape) -> Stack:
@@ -191,13 +190,15 @@ CORES = {
     "rnn": Core(_rnn, GATED),
     "lstm": Core(_lstm, GATED | {"peephole"}),
     "gru": Core(_gru, GATED),
-    "mingru": layers("MinGRU"),
-    "minlstm": layers("MinLSTM"),
-    "deltanet": layers("DeltaNet", REMEMBERING),
-    "gated-deltanet": layers("GatedDeltaNet", REMEMBERING),
-    "gla": layers("GLA", REMEMBERING),
-    "mamba2": layers("Mamba2", REMEMBERING),
-    "mlstm": layers("MLSTM", REMEMBERING),
+    "mingru": layers("MinGRU", STACKED),
+    "minlstm": layers("MinLSTM", STACKED),
+    "lru": layers("LRU"),
+    "rglru": layers("RGLRU"),
+    "deltanet": layers("DeltaNet"),
+    "gated-deltanet": layers("GatedDeltaNet"),
+    "gla": layers("GLA"),
+    "mamba2": layers("Mamba2"),
+    "mlstm": layers("MLSTM"),
     "grud": Core(_grud, frozenset({"recurrent_dropout"}), timed=True),
 }
 

@@ -10,12 +10,14 @@ from elman.recur.deltanet import DeltaNet, GatedDeltaNet
 from elman.recur.gla import GLA
 from elman.recur.gru import GRU
 from elman.recur.grud import GRUD
+from elman.recur.lru import LRU
 from elman.recur.lstm import LSTM
 from elman.recur.mamba2 import Mamba2
 from elman.recur.matrix import matrix_recurrence
 from elman.recur.mingru import MinGRU
 from elman.recur.minlstm import MinLSTM
 from elman.recur.mlstm import MLSTM
+from elman.recur.rglru import RGLRU
 from elman.recur.rnn import RNN
 from elman.recur.scan import linear_recurrence
 
@@ -23,8 +25,10 @@ __all__ = [
     "GLA",
     "GRU",
     "GRUD",
+    "LRU",
     "LSTM",
     "MLSTM",
+    "RGLRU",
     "RNN",
     "DeltaNet",
     "GatedDeltaNet",

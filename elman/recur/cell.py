@@ -44,6 +44,11 @@ class Masks(NamedTuple):
     seen: Tensor | None  # (B, R): the mask of recurrent dropout, 0 or 1 / (1 - p) for each unit
     kept: tuple[Tensor | float, ...]  # for each leaf: k_t, (T, B, ...), or one number; 0 if off
 
+    @property
+    def zoneout(self) -> bool:
+        """Whether zoneout keeps old values of any leaf."""
+        return any(isinstance(share, Tensor) or share > 0 for share in self.kept)
+
 
 class Cell(ABC):
     """The equations of one recurrent layer in one direction.
@@ -90,6 +95,14 @@ class Cell(ABC):
     def state_shapes(self, hidden: int) -> Shapes:
         """Return the shape of each leaf of the state for one row, by name; the output is first."""
         return {"h": (hidden,)}
+
+    def begin(self, state: Leaves) -> Leaves:
+        """Return the state in which a decoder starts, given its first leaf and zeros in the others.
+
+        A cell that does not read its previous output copies the first leaf into a leaf that it
+        reads.  Leaves are (..., B, H) and so on.
+        """
+        return state
 
     def reset(self, weights: Weights, hidden: int) -> None:
         """Draw initial weights from U(-1/sqrt(H), 1/sqrt(H)), in their order; gains are 1."""

@@ -1,21 +1,23 @@
-"""A causal convolution over the steps, each feature by itself.
+"""Causal depthwise convolution over time, which some cells apply before their recurrence.
 
-    y_t = b + w_1 * x_{t-S+1} + .. + w_S * x_t        for each feature, with S weights
+    y_t = bias + sum_k w_k * x_{t-k},    k = 0 .. K-1, for each feature independently
 
-The inputs before the first step are a tail of S - 1 steps, which a call returns for the next one.
+A row begins with a tail, the K - 1 elements before its first one, which an earlier call returned.
+In the reverse direction x_{t+k} replaces x_{t-k}, and a row begins at its own last element.
 
-Shape legend: T steps, B rows, D features, S weights of a feature.
+Shape legend: T steps, B rows, F features, K elements that an output depends on.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from elman.padded import time_mask
+ONEDNN = (torch.float32, torch.bfloat16)  # data types of its convolution
 
 
-def causal_convolution(
+def convolve(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -24,70 +26,62 @@ def causal_convolution(
     *,
     reverse: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Convolve the steps of each row with its earlier steps.
+    """Apply a causal depthwise convolution to sequences in parts.
 
     Args:
-        x: (T, B, D), zero after the end of a row; T is at least 1.
-        weight: (D, S); the last weight belongs to the step itself.
-        bias: (D), or None.
-        tail: (B, S - 1, D), the steps before the first one, the latest last.
+        x: (T, B, F), finite after the end of a row.
+        weight: (F, K); column K - 1 - k is w_k, as in `torch.nn.Conv1d`.
+        bias: (F,), or None for zero.
+        tail: (B, K - 1, F), the elements before the first one in the order in which they were
+            read; zeros for new sequences.
         lengths: integers (B,) in 0..T; None if all rows have T steps.
-        reverse: run each row from its last step to its first.
+        reverse: read each row from its last element to its first.
 
     Returns:
-        y (T, B, D), with any values after the end of a row, and the tail of each row for the next
-        call.
+        y (T, B, F), without meaning after the end of a row, and the tail (B, K - 1, F) for the
+        next call.  A row without elements keeps its tail.
 
     Example:
         >>> import torch
-        >>> from elman.recur.convolve import causal_convolution
-        >>> x = torch.tensor([1.0, 2, 3]).view(3, 1, 1)
-        >>> y, tail = causal_convolution(x, torch.tensor([[10.0, 1]]), None, torch.zeros(1, 1, 1))
+        >>> from elman.recur.convolve import convolve
+        >>> x, weight = torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1), torch.tensor([[10.0, 1.0]])
+        >>> y, tail = convolve(x, weight, None, torch.zeros(1, 1, 1))
         >>> y.flatten().tolist(), tail.flatten().tolist()
         ([1.0, 12.0, 23.0], [3.0])
+        >>> y, tail = convolve(x, weight, None, tail)
+        >>> y.flatten().tolist()
+        [31.0, 12.0, 23.0]
     """
-    if reverse:
-        y, tail = causal_convolution(turned(x, lengths), weight, bias, tail, lengths)
-        return turned(y, lengths), tail
-    steps, _, features = x.shape
-    size = weight.shape[1]
-    whole = torch.cat([tail.transpose(0, 1).to(x.dtype), x])  # (S - 1 + T, B, D)
-    y = whole[size - 1 :] * weight[:, -1]
-    if bias is not None:
-        y = y + bias
-    for k in range(size - 1):
-        y = torch.addcmul(y, whole[k : k + steps], weight[:, k])
-    if lengths is None:
-        last = whole[steps:]
-    else:
-        index = lengths.to(x.device)[None] + torch.arange(size - 1, device=x.device)[:, None]
-        last = whole.gather(0, index[..., None].expand(-1, -1, features))
-    return y, last.transpose(0, 1)
+    before, rows = tail.shape[1], torch.arange(x.shape[1], device=x.device)
+    tail = tail.to(x.dtype).transpose(0, 1)
+    places = torch.arange(before, device=x.device)[:, None]
+    if lengths is not None:
+        places = places + lengths.to(x.device)  # of the elements around the end of each row
+    if not reverse:
+        whole = torch.cat([tail, x])
+        end = whole[len(x) :] if lengths is None else whole[places, rows]
+        return _convolve(whole, weight, bias), end.transpose(0, 1).clone()
+    whole = torch.cat([x, tail.flip(0)])
+    if lengths is not None:
+        whole[places, rows] = tail.flip(0)
+    end = whole[:before].flip(0)
+    return _convolve(whole, weight.flip(1), bias), end.transpose(0, 1).clone()
 
 
-def convolve_step(
-    x: Tensor, weight: Tensor, bias: Tensor | None, tail: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return y (B, D) and the next tail for one step x (B, D)."""
-    whole = torch.cat([tail, x.unsqueeze(1)], 1)
-    y = (whole * weight.t()).sum(1)
-    return y if bias is None else y + bias, whole[:, 1:]
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the convolution (T, B, F) of x (T + K - 1, B, F) without padding.
 
-
-def turned(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """Return x (T, B, D) with the steps of each row in reverse order, zero after its end.
-
-    Example:
-        >>> import torch
-        >>> from elman.recur.convolve import turned
-        >>> x = torch.tensor([[1, 4], [2, 5], [3, 0]])[..., None]
-        >>> turned(x, torch.tensor([3, 2]))[..., 0].tolist()
-        [[3, 5], [2, 4], [1, 0]]
+    torch computes it in one pass over memory, as an image whose channels are adjacent.  On a CPU
+    this needs oneDNN, without which torch would copy every channel.
     """
-    if lengths is None:
-        return x.flip(0)
-    steps = torch.arange(len(x), device=x.device)[:, None]
-    index = (lengths.to(x.device)[None] - 1 - steps).clamp(min=0)
-    found = x.gather(0, index[..., None].expand_as(x))
-    running = time_mask(lengths.to(x.device), len(x)).t()[..., None]
-    return torch.where(running, found, 0)
+    steps, rows = len(x) - weight.shape[1] + 1, x.shape[1]
+    fast = x.dtype in ONEDNN and torch.backends.mkldnn.is_available()
+    if steps and rows and (fast or x.device.type != "cpu"):
+        image = x[None].permute(0, 3, 1, 2)  # (1, F, T + K - 1, B)
+        y = F.conv2d(image, weight[:, None, :, None], bias, groups=len(weight))
+        return y.permute(0, 2, 3, 1)[0]
+    first, *others = weight.to(x.dtype).unbind(1)
+    y = x[:steps] * first if bias is None else torch.addcmul(bias.to(x.dtype), x[:steps], first)
+    for k, factor in enumerate(others, 1):
+        y = torch.addcmul(y, x[k : k + steps], factor)
+    return y

@@ -114,7 +114,7 @@ class GRUDCell(Cell):
         reverse: bool,
     ) -> tuple[Tensor, Leaves]:
         """Run all steps; everything except the recurrence is computed for all of them at once."""
-        if reverse or any(isinstance(rate, Tensor) or rate for rate in masks.kept):
+        if reverse or masks.zoneout:
             return super().sequence(
                 x, state, weights, masks=masks, lengths=lengths, reverse=reverse
             )

@@ -6,6 +6,7 @@ torch; otherwise it is a tuple with one tensor (directions, B, ...) for each lay
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -103,11 +104,20 @@ class Layout(NamedTuple):
                 joined.append(leaves)
         return joined[0] if len(joined) == 1 else tuple(joined)
 
-    def begin(self, first: State) -> State:
-        """Return a state with the given first leaf, and zeros in the others."""
-        _, like = next(named_leaves(first))
-        zeros = self.join(self.zeros(like, like.shape[1]))
-        return first if len(self.shapes[0]) == 1 else (first, *zeros[1:])
+    def begin(self, first: State, start: Callable[[Leaves], Leaves]) -> State:
+        """Return a state with the given first leaf.
+
+        Args:
+            first: the first leaf, as a call returns it.
+            start: returns the leaves of a layer, given the first leaf and zeros in the others.
+        """
+        if isinstance(first, Tensor):
+            first = first.split(self.directions)
+        given = [leaf for _, leaf in named_leaves(first)]  # one for each layer
+        zeros = self.zeros(given[0], given[0].shape[1])
+        return self.join(
+            [start((leaf, *rest[1:])) for leaf, rest in zip(given, zeros, strict=True)]
+        )
 
     def last(self, state: State) -> Tensor:
         """Return the first leaf of the last layer of a state, (B, directions * R)."""

@@ -21,6 +21,23 @@ from elman.recur.cell import Cell, Leaves, Masks, Shapes, Weights
 from elman.recur.scan import linear_recurrence
 
 
+def last_outputs(y: Tensor, before: Tensor, lengths: Tensor | None, *, reverse: bool) -> Tensor:
+    """Return the output of each row at the step that was run last.
+
+    Args:
+        y: (T, B, R), the outputs of all steps.
+        before: (B, R), the outputs before the first step, which rows without steps keep.
+        lengths: integers (B,) in 0..T; None if all rows have T steps.
+        reverse: rows were run from their last element to their first.
+    """
+    if lengths is None:
+        return y[0 if reverse else -1].clone()
+    lengths = lengths.to(y.device)
+    place = torch.zeros_like(lengths) if reverse else (lengths - 1).clamp(min=0)
+    found = y[place, torch.arange(y.shape[1], device=y.device)]
+    return torch.where((lengths > 0)[:, None], found, before)
+
+
 class LinearCell(Cell):
     """A cell that computes h_t = a_t * h_{t-1} + b_t from the gates W x_t + b.
 
@@ -66,7 +83,7 @@ class LinearCell(Cell):
         """Run all steps by `linear_recurrence`."""
         (h,), (kept,) = state, masks.kept
         a, b = self.factors(self.inputs(x, weights))
-        if isinstance(kept, Tensor) or kept:
+        if masks.zoneout:
             a, b = a + kept * (1 - a), b * (1 - kept)
         y, end = linear_recurrence(
             a.transpose(0, 1), b.transpose(0, 1), h.to(b.dtype), lengths, reverse=reverse

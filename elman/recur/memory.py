@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from elman.recur.cell import Cell, Leaves, Masks, Shapes, Weights
-from elman.recur.convolve import causal_convolution, convolve_step
+from elman.recur.convolve import convolve
+from elman.recur.linear import last_outputs
 from elman.recur.matrix import matrix_recurrence, step_of
 from elman.recur.weights import count_heads
 
@@ -69,6 +70,13 @@ class MatrixCell(Cell):
         """Return the shapes of the output and of the matrices."""
         size = self.size(hidden)
         return {"y": (hidden,), "memory": (hidden // size, size, size)}
+
+    def begin(self, state: Leaves) -> Leaves:
+        """Return the state in which a decoder starts: the first key holds the first leaf."""
+        first, memory, *rest = state
+        memory = memory.clone()
+        memory[..., 0, :] = first.unflatten(-1, (memory.shape[-3], -1))
+        return first, memory, *rest
 
     def inputs(self, x: Tensor, weights: Weights) -> Tensor:
         """Return W x_t of all steps."""
@@ -129,7 +137,7 @@ class MatrixCell(Cell):
             q, k, v, decay, beta, memory, lengths, delta=self.delta, reverse=reverse
         )
         y = self.output(out.transpose(0, 1), read, weights)
-        last = last_output(y, last, lengths, reverse=reverse)
+        last = last_outputs(y, last, lengths, reverse=reverse)
         return y, (last, memory.to(last.dtype), *more)
 
 
@@ -148,7 +156,7 @@ class ConvolvedCell(MatrixCell):
         """Compute one step: convolve, and then read from the memory after it was updated."""
         last, memory, tail = state
         u, rest = x.split([tail.shape[2], x.shape[1] - tail.shape[2]], 1)
-        u, tail = convolve_step(u, weights["weight_conv"], weights.get("bias_conv"), tail)
+        (u,), tail = convolve(u[None], weights["weight_conv"], weights.get("bias_conv"), tail)
         x = torch.cat([u, rest], 1)
         return *super().step(x, (last, memory), weights, seen=seen), tail
 
@@ -164,7 +172,7 @@ class ConvolvedCell(MatrixCell):
         """Return all steps of W x_t after the convolution, and the tail."""
         (tail,) = rest
         u, others = x.split([tail.shape[2], x.shape[2] - tail.shape[2]], 2)
-        u, end = causal_convolution(
+        u, end = convolve(
             u, weights["weight_conv"], weights.get("bias_conv"), tail, lengths, reverse=reverse
         )
         return torch.cat([u, others], 2), (end.to(tail.dtype),)
@@ -172,7 +180,8 @@ class ConvolvedCell(MatrixCell):
 
 def unit(x: Tensor) -> Tensor:
     """Return x divided by the root mean square of its last dimension."""
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPSILON)
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + EPSILON)).to(x.dtype)
 
 
 def reset_convolved(weights: Weights) -> None:
@@ -186,15 +195,3 @@ def step_bias(like: Tensor) -> Tensor:
     """Return numbers whose softplus is between 0.001 and 0.1, uniform in its logarithm."""
     step = torch.empty_like(like).uniform_(math.log(SOONEST), math.log(LATEST)).exp_()
     return step + torch.log(-torch.expm1(-step))
-
-
-def last_output(y: Tensor, before: Tensor, lengths: Tensor | None, *, reverse: bool) -> Tensor:
-    """Return the output (B, H) of the last step of each row, or the one before if it has none."""
-    if lengths is None:
-        return y[0] if reverse else y[-1]
-    if reverse:
-        found = y[0]
-    else:
-        index = (lengths.to(y.device) - 1).clamp(min=0)
-        found = y.gather(0, index[None, :, None].expand(1, -1, y.shape[2]))[0]
-    return torch.where((lengths > 0).to(y.device)[:, None], found, before)

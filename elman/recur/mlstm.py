@@ -25,8 +25,8 @@ from torch.nn import functional as F
 
 from elman.recur.build import layers_with_heads
 from elman.recur.cell import Cell, Leaves, Masks, Shapes, Weights
+from elman.recur.linear import last_outputs
 from elman.recur.matrix import matrix_recurrence, step_of
-from elman.recur.memory import last_output
 from elman.recur.stack import Stack
 from elman.recur.weights import count_heads
 
@@ -67,6 +67,14 @@ class MLSTMCell(Cell):
             matrix[4 * hidden :].zero_()
             bias.zero_()
             bias[-heads:] = torch.linspace(*FORGET, heads).to(bias)
+
+    def begin(self, state: Leaves) -> Leaves:
+        """Return the state in which a decoder starts: the first key holds the first leaf."""
+        first, memory, m = state
+        value = first.unflatten(-1, (memory.shape[-3], -1))
+        memory = memory.clone()
+        memory[..., 0, :] = F.pad(value, (0, 1), value=1.0)
+        return first, memory, m
 
     def inputs(self, x: Tensor, weights: Weights) -> Tensor:
         """Return W x_t + b of all steps."""
@@ -121,7 +129,7 @@ class MLSTMCell(Cell):
         q, k, v, decay, take = (part.transpose(0, 1) for part in (q, k, v, decay, take))
         read, memory = matrix_recurrence(q, k, v, decay, take, memory, lengths, reverse=reverse)
         y = self._output(read.transpose(0, 1), m, out).to(h.dtype)
-        last = last_output(y, h, lengths, reverse=reverse)
+        last = last_outputs(y, h, lengths, reverse=reverse)
         return y, (last, memory.to(h.dtype), end.to(h.dtype))
 
 

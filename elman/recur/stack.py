@@ -357,13 +357,13 @@ class Stack(nn.Module):
         return PackedSequence(y, batch_sizes, order, inverse), layout.join(states)
 
     def begin(self, first: State) -> State:
-        """Return a state with the given first leaf and zeros in the others.
+        """Return a state with the given first leaf; the others are zeros or copies of it.
 
         Args:
             first: (num_layers * directions, B, R), or a tuple with a tensor for each layer if
                 each has its own hidden size.
         """
-        return self._layout.begin(first)
+        return self._layout.begin(first, self.cell.begin)
 
     def last(self, state: State) -> Tensor:
         """Return the first leaf of the last layer's state, (B, directions * R)."""

@@ -78,6 +78,19 @@ CORES: dict[str, tuple[str, dict[str, Any]]] = {
     "mamba-2": ("Mamba2", {"num_layers": 2}),
     "mamba-2 heads": ("Mamba2", {"hidden_size": [6, 4], "heads": 2}),
     "mamba-2 bidirectional": ("Mamba2", {"bidirectional": True}),
+    "lru": ("LRU", {}),
+    "lru ring, 2 layers": (
+        "LRU",
+        {"num_layers": 2, "dropout": 0.2, "r_min": 0.4, "r_max": 0.9, "max_phase": 1.0},
+    ),
+    "lru bidirectional": ("LRU", {"bidirectional": True, "hidden_size": [3, 5]}),
+    "rg-lru": ("RGLRU", {}),
+    "rg-lru blocks, 2 layers": ("RGLRU", {"hidden_size": [12, 8], "dropout": 0.2}),
+    "rg-lru bidirectional": ("RGLRU", {"bidirectional": True, "num_layers": 2}),
+    "rg-lru bidirectional, hidden size per layer": (
+        "RGLRU",
+        {"bidirectional": True, "hidden_size": [3, 4]},
+    ),
     "gru bidirectional": ("GRU", {"bidirectional": True, "hidden_size": [3, 5]}),
 }
 CAUSAL = [name for name, (_, options) in CORES.items() if not options.get("bidirectional")]

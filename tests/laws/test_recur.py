@@ -204,9 +204,10 @@ def test_half_precision_is_close_to_single_precision(name: str) -> None:
     y, _ = core(x, None, lengths)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half, _ = core(x, None, lengths)
-    # bf16 keeps 8 bits, 2^-8 = 0.004 per rounding, and errors add over 6 steps and 3 layers.  A
-    # root mean square below 1, by which some cells divide, enlarges them.
-    torch.testing.assert_close(half.float(), y, rtol=0, atol=0.1)
+    # bf16 keeps 8 bits, 2^-8 = 0.004 per rounding, and errors add over 6 steps and 3 layers.  Some
+    # cells divide by a root mean square below 1, which enlarges the errors of single numbers.
+    torch.testing.assert_close(half.float(), y, rtol=0, atol=0.2)
+    assert float((half.float() - y).detach().square().mean()) ** 0.5 < 0.02
 
 
 @pytest.mark.learns
