@@ -26,8 +26,10 @@ __all__ = [
     "RNN",
     "Audio",
     "Category",
+    "CfC",
     "Classifier",
     "Forecaster",
+    "GRUwE",
     "Image",
     "LanguageModel",
     "MinGRU",
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
         Text,
         Words,
     )
-    from elman.recur import GRU, GRUD, LSTM, RNN, MinGRU, MinLSTM
+    from elman.recur import GRU, GRUD, LSTM, RNN, CfC, GRUwE, MinGRU, MinLSTM
     from elman.recur.stream import Stream
     from elman.tasks import (
         Classifier,
@@ -71,6 +73,8 @@ _ROOMS = {
     "LSTM": "recur",
     "GRU": "recur",
     "GRUD": "recur",
+    "GRUwE": "recur",
+    "CfC": "recur",
     "MinGRU": "recur",
     "MinLSTM": "recur",
     "Stream": "recur.stream",

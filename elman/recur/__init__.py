@@ -5,12 +5,24 @@ with dropout off, running a sequence in parts and carrying the state over gives 
 running it whole.  `linear_recurrence` is the building block of recurrences without nonlinearity.
 """
 
+from elman.recur.cfc import CfC
 from elman.recur.gru import GRU
 from elman.recur.grud import GRUD
+from elman.recur.gruwe import GRUwE
 from elman.recur.lstm import LSTM
 from elman.recur.mingru import MinGRU
 from elman.recur.minlstm import MinLSTM
 from elman.recur.rnn import RNN
 from elman.recur.scan import linear_recurrence
 
-__all__ = ["GRU", "GRUD", "LSTM", "RNN", "MinGRU", "MinLSTM", "linear_recurrence"]
+__all__ = [
+    "GRU",
+    "GRUD",
+    "LSTM",
+    "RNN",
+    "CfC",
+    "GRUwE",
+    "MinGRU",
+    "MinLSTM",
+    "linear_recurrence",
+]

@@ -65,17 +65,32 @@ CORES: dict[str, tuple[str, dict[str, object]]] = {
     "gru bidirectional": ("GRU", {"bidirectional": True, "hidden_size": [3, 5]}),
 }
 CAUSAL = [name for name, (_, options) in CORES.items() if not options.get("bidirectional")]
-# GRU-D has one layer, is batch first, and reads 3 features: a value, its mask, and the time.
-DECAYING = "grud"
+# Layers for uneven time: one layer, batch first, with 3 features: a value, its mask, and the time.
+TIMED: dict[str, tuple[str, dict[str, object]]] = {
+    "grud": ("GRUD", {}),
+    "grud regularised": (
+        "GRUD",
+        {"zoneout": 0.3, "recurrent_dropout": 0.3, "weight_dropout": 0.4},
+    ),
+    "gruwe": ("GRUwE", {}),
+    "gruwe regularised": (
+        "GRUwE",
+        {"zoneout": 0.3, "recurrent_dropout": 0.3, "weight_dropout": 0.4},
+    ),
+    "cfc": ("CfC", {}),
+    "cfc regularised": (
+        "CfC",
+        {"backbone": 7, "zoneout": 0.3, "recurrent_dropout": 0.3, "weight_dropout": 0.4},
+    ),
+}
 
 
-def build(
-    name: str, *, dtype: torch.dtype = torch.float64, **changed: object
-) -> Stack | elman.recur.GRUD:
+def build(name: str, *, dtype: torch.dtype = torch.float64, **changed: object) -> Stack:
     """Return a core with seeded weights, batch first, in evaluation mode."""
     torch.manual_seed(7)
-    if name == DECAYING:
-        core = elman.recur.GRUD(1, 5).to(dtype)
+    if name in TIMED:
+        kind, options = TIMED[name]
+        core = getattr(elman.recur, kind)(1, 5, **options).to(dtype)
     else:
         kind, options = CORES[name]
         arguments = {"hidden_size": 5, "batch_first": True, "dtype": dtype, **options, **changed}
@@ -90,7 +105,7 @@ def leaves(state: State) -> list[torch.Tensor]:
     return [leaf for _, leaf in named_leaves(state)]
 
 
-def random_state(core: Stack | elman.recur.GRUD, rows: int) -> State:
-    """Return a state of random numbers with the shapes that the core returns."""
+def random_state(core: Stack, rows: int) -> State:
+    """Return a state of random numbers that the core can have."""
     _, state = core(torch.zeros(rows, 1, INPUT, dtype=next(core.parameters()).dtype))
     return elman.state.map_state(torch.randn_like, state)

@@ -12,13 +12,13 @@ import elman.recur
 from elman.errors import ArgumentError
 from elman.recur.cell import Cell
 from elman.state import from_bytes, select_rows, to_bytes, zero_rows
-from tests.laws.cores import CAUSAL, CORES, DECAYING, INPUT, build, leaves, random_state
+from tests.laws.cores import CAUSAL, CORES, INPUT, TIMED, build, leaves, random_state
 
 # float64 rounds by about 1e-16 per operation; sums in another order differ in the last digits only.
 CLOSE = {"rtol": 0, "atol": 1e-12}
 every_core = pytest.mark.parametrize("name", CORES)
-every_causal_core = pytest.mark.parametrize("name", [*CAUSAL, DECAYING])
-every_core_and_the_decaying = pytest.mark.parametrize("name", [*CORES, DECAYING])
+every_causal_core = pytest.mark.parametrize("name", [*CAUSAL, *TIMED])
+every_core_and_the_timed = pytest.mark.parametrize("name", [*CORES, *TIMED])
 
 
 def same(a: object, b: object) -> None:
@@ -27,7 +27,7 @@ def same(a: object, b: object) -> None:
 
 def test_every_exported_core_is_tested() -> None:
     cores = set(elman.recur.__all__) - {"linear_recurrence"}  # tested in tests/recur/test_scan.py
-    assert {kind for kind, _ in CORES.values()} | {"GRUD"} == cores
+    assert {kind for kind, _ in [*CORES.values(), *TIMED.values()]} == cores
 
 
 @every_causal_core
@@ -48,7 +48,7 @@ def test_any_split_of_a_sequence_equals_the_whole(name: str, data: st.DataObject
     same(leaves(state), leaves(end))
 
 
-@every_core_and_the_decaying
+@every_core_and_the_timed
 @settings(max_examples=8, deadline=None)
 @given(lengths=st.lists(st.integers(0, 6), min_size=1, max_size=5))
 def test_a_row_depends_neither_on_padding_nor_on_its_neighbours(
@@ -100,7 +100,7 @@ def test_a_whole_sequence_equals_the_equations_step_by_step(
         same(fast, plain)
 
 
-@every_core_and_the_decaying
+@every_core_and_the_timed
 def test_gradients_equal_finite_differences(name: str) -> None:
     options = CORES.get(name, ("", {}))[1]
     core = build(name, hidden_size=options.get("hidden_size", 3))
@@ -151,7 +151,7 @@ def test_rows_of_equal_length_equal_a_shorter_batch(name: str) -> None:
         same(other.transpose(0, 1), y)
 
 
-@every_core_and_the_decaying
+@every_core_and_the_timed
 def test_a_state_is_stored_bit_for_bit(name: str) -> None:
     state = random_state(build(name), 3)
     back = from_bytes(to_bytes(state))
