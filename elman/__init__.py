@@ -24,6 +24,7 @@ __all__ = [
     "GRUD",
     "LSTM",
     "RNN",
+    "SLSTM",
     "Audio",
     "Category",
     "CfC",
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
         Text,
         Words,
     )
-    from elman.recur import GRU, GRUD, LSTM, RNN, CfC, GRUwE, MinGRU, MinLSTM
+    from elman.recur import GRU, GRUD, LSTM, RNN, SLSTM, CfC, GRUwE, MinGRU, MinLSTM
     from elman.recur.stream import Stream
     from elman.tasks import (
         Classifier,
@@ -77,6 +78,7 @@ _ROOMS = {
     "CfC": "recur",
     "MinGRU": "recur",
     "MinLSTM": "recur",
+    "SLSTM": "recur",
     "Stream": "recur.stream",
     "Classifier": "tasks",
     "Forecaster": "tasks",

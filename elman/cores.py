@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 # Cells for any kind of input, and cells for recordings only, which read the time between steps.
-AnyCell = Literal["rnn", "lstm", "gru", "mingru", "minlstm"]
+AnyCell = Literal["rnn", "lstm", "gru", "mingru", "minlstm", "slstm"]
 AnyTimedCell = Literal["grud", "gruwe", "cfc"]
 
 
@@ -88,7 +88,8 @@ OFF: dict[str, object] = {
 STACKED = frozenset(
     {"bidirectional", "num_layers", "hidden_size", "embedding_size", "input_dropout", "zoneout"}
 )
-GATED = STACKED | {"weight_dropout", "recurrent_dropout", "layer_norm"}
+MATRIX = STACKED | {"weight_dropout", "recurrent_dropout"}  # a matrix multiplies the state
+GATED = MATRIX | {"layer_norm"}
 TIMED = frozenset({"weight_dropout", "recurrent_dropout", "zoneout"})
 
 
@@ -119,14 +120,20 @@ def _options(settings: CoreSettings, shape: Shape) -> dict[str, Any]:
     }
 
 
-def layers(name: str) -> Callable[[CoreSettings, Shape], Stack]:
-    """Return a function that builds the layers with this name in `elman.recur`."""
+def layers(name: str, *, matrix: bool = False) -> Callable[[CoreSettings, Shape], Stack]:
+    """Return a function that builds the layers with this name in `elman.recur`.
+
+    Args:
+        name: a subclass of `Stack`.
+        matrix: whether a matrix multiplies the state, so that its dropout can be set.
+    """
+    options = _options if matrix else _depth
 
     def build(settings: CoreSettings, shape: Shape) -> Stack:
         from elman import recur
 
         kind = getattr(recur, name)
-        found: Stack = kind(shape.features, settings.hidden_size, **_depth(settings, shape))
+        found: Stack = kind(shape.features, settings.hidden_size, **options(settings, shape))
         return found
 
     return build
@@ -184,6 +191,7 @@ CORES = {
     "gru": Core(_gru, GATED),
     "mingru": Core(layers("MinGRU"), STACKED),
     "minlstm": Core(layers("MinLSTM"), STACKED),
+    "slstm": Core(layers("SLSTM", matrix=True), MATRIX),
     "grud": Core(timed_layer("GRUD"), TIMED, timed=True),
     "gruwe": Core(timed_layer("GRUwE"), TIMED, timed=True),
     "cfc": Core(timed_layer("CfC"), TIMED, timed=True),

@@ -14,12 +14,14 @@ from elman.recur.mingru import MinGRU
 from elman.recur.minlstm import MinLSTM
 from elman.recur.rnn import RNN
 from elman.recur.scan import linear_recurrence
+from elman.recur.slstm import SLSTM
 
 __all__ = [
     "GRU",
     "GRUD",
     "LSTM",
     "RNN",
+    "SLSTM",
     "CfC",
     "GRUwE",
     "MinGRU",

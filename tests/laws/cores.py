@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 import elman.recur
@@ -63,6 +64,14 @@ CORES: dict[str, tuple[str, dict[str, object]]] = {
     "minimal lstm": ("MinLSTM", {"num_layers": 2}),
     "minimal lstm bidirectional": ("MinLSTM", {"bidirectional": True}),
     "gru bidirectional": ("GRU", {"bidirectional": True, "hidden_size": [3, 5]}),
+    "slstm": ("SLSTM", {}),
+    "slstm 2 heads, 2 layers": ("SLSTM", {"heads": 2, "num_layers": 2}),
+    "slstm hidden size per layer": ("SLSTM", {"hidden_size": [3, 5, 1], "heads": 2}),
+    "slstm regularised": (
+        "SLSTM",
+        {"zoneout": 0.3, "recurrent_dropout": 0.3, "weight_dropout": 0.4, "num_layers": 2},
+    ),
+    "slstm bidirectional": ("SLSTM", {"bidirectional": True, "hidden_size": [3, 5]}),
 }
 CAUSAL = [name for name, (_, options) in CORES.items() if not options.get("bidirectional")]
 # Layers for uneven time: one layer, batch first, with 3 features: a value, its mask, and the time.
@@ -94,6 +103,9 @@ def build(name: str, *, dtype: torch.dtype = torch.float64, **changed: object) -
     else:
         kind, options = CORES[name]
         arguments = {"hidden_size": 5, "batch_first": True, "dtype": dtype, **options, **changed}
+        if "heads" in options:  # the hidden sizes are then those of a head
+            sizes = np.multiply(arguments["hidden_size"], options["heads"]).tolist()
+            arguments["hidden_size"] = sizes
         core = getattr(elman.recur, kind)(INPUT, **arguments)
     with torch.no_grad():  # gains of 1 and biases of 0 would hide mistakes
         for parameter in core.parameters():
@@ -108,4 +120,8 @@ def leaves(state: State) -> list[torch.Tensor]:
 def random_state(core: Stack, rows: int) -> State:
     """Return a state of random numbers that the core can have."""
     _, state = core(torch.zeros(rows, 1, INPUT, dtype=next(core.parameters()).dtype))
-    return elman.state.map_state(torch.randn_like, state)
+    drawn = elman.state.map_state(torch.randn_like, state)
+    if isinstance(core, elman.recur.SLSTM):  # its normaliser is at least 1, and above |c|
+        h, c, n, m = drawn
+        drawn = h, c, elman.state.map_state(lambda leaf: leaf.abs() + 5, n), m
+    return drawn
