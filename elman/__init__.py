@@ -22,6 +22,7 @@ from elman.version import __version__
 __all__ = [
     "GRU",
     "GRUD",
+    "LEM",
     "LSTM",
     "RNN",
     "SLSTM",
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
         Text,
         Words,
     )
-    from elman.recur import GRU, GRUD, LSTM, RNN, SLSTM, CfC, GRUwE, MinGRU, MinLSTM
+    from elman.recur import GRU, GRUD, LEM, LSTM, RNN, SLSTM, CfC, GRUwE, MinGRU, MinLSTM
     from elman.recur.stream import Stream
     from elman.tasks import (
         Classifier,
@@ -79,6 +80,7 @@ _ROOMS = {
     "MinGRU": "recur",
     "MinLSTM": "recur",
     "SLSTM": "recur",
+    "LEM": "recur",
     "Stream": "recur.stream",
     "Classifier": "tasks",
     "Forecaster": "tasks",

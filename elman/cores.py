@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 # Cells for any kind of input, and cells for recordings only, which read the time between steps.
-AnyCell = Literal["rnn", "lstm", "gru", "mingru", "minlstm", "slstm"]
+AnyCell = Literal["rnn", "lstm", "gru", "mingru", "minlstm", "slstm", "lem"]
 AnyTimedCell = Literal["grud", "gruwe", "cfc"]
 
 
@@ -192,6 +192,7 @@ CORES = {
     "mingru": Core(layers("MinGRU"), STACKED),
     "minlstm": Core(layers("MinLSTM"), STACKED),
     "slstm": Core(layers("SLSTM", matrix=True), MATRIX),
+    "lem": Core(layers("LEM", matrix=True), MATRIX),
     "grud": Core(timed_layer("GRUD"), TIMED, timed=True),
     "gruwe": Core(timed_layer("GRUwE"), TIMED, timed=True),
     "cfc": Core(timed_layer("CfC"), TIMED, timed=True),

@@ -9,6 +9,7 @@ from elman.recur.cfc import CfC
 from elman.recur.gru import GRU
 from elman.recur.grud import GRUD
 from elman.recur.gruwe import GRUwE
+from elman.recur.lem import LEM
 from elman.recur.lstm import LSTM
 from elman.recur.mingru import MinGRU
 from elman.recur.minlstm import MinLSTM
@@ -19,6 +20,7 @@ from elman.recur.slstm import SLSTM
 __all__ = [
     "GRU",
     "GRUD",
+    "LEM",
     "LSTM",
     "RNN",
     "SLSTM",

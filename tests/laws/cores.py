@@ -72,6 +72,16 @@ CORES: dict[str, tuple[str, dict[str, object]]] = {
         {"zoneout": 0.3, "recurrent_dropout": 0.3, "weight_dropout": 0.4, "num_layers": 2},
     ),
     "slstm bidirectional": ("SLSTM", {"bidirectional": True, "hidden_size": [3, 5]}),
+    "long expressive memory": ("LEM", {}),
+    "long expressive memory, short steps": ("LEM", {"dt": 0.3, "num_layers": 2}),
+    "long expressive memory, regularised": (
+        "LEM",
+        {"zoneout": 0.3, "recurrent_dropout": 0.3, "weight_dropout": 0.4},
+    ),
+    "long expressive memory, bidirectional": (
+        "LEM",
+        {"bidirectional": True, "hidden_size": [3, 5]},
+    ),
 }
 CAUSAL = [name for name, (_, options) in CORES.items() if not options.get("bidirectional")]
 # Layers for uneven time: one layer, batch first, with 3 features: a value, its mask, and the time.

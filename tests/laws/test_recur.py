@@ -171,7 +171,7 @@ def test_zero_rows_starts_new_sequences_and_keeps_the_others() -> None:
 def test_dropout_is_determined_by_the_generator(name: str) -> None:
     kind, options = CORES[name]
     noise: dict[str, object] = {"dropout": 0.5}
-    if kind in ("RNN", "LSTM", "GRU", "SLSTM"):  # a matrix multiplies the state
+    if kind in ("RNN", "LSTM", "GRU", "SLSTM", "LEM"):  # a matrix multiplies the state
         noise["weight_dropout"] = 0.5
     if isinstance(options.get("hidden_size", 5), int):
         noise["num_layers"] = 2

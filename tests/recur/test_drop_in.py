@@ -114,7 +114,7 @@ def test_weights_are_exchanged_with_torch_and_modules_can_be_copied(kind: str) -
     assert torch.equal(ours(x)[0], copy.deepcopy(ours)(x)[0])
 
 
-@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU", "SLSTM", "GRUD", "GRUwE", "CfC"])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU", "SLSTM", "LEM", "GRUD", "GRUwE", "CfC"])
 def test_a_sequence_without_steps_gives_gradients_of_zero(kind: str) -> None:
     """torch.nn raises an error here, but a part of a stream can be empty."""
     if kind in ("GRUD", "GRUwE", "CfC"):
