@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from elman.recur.stack import Stack
 
 
-# The cells for any kind of input.
+# Cells for any kind of input, and cells for recordings only, which read the time between steps.
 AnyCell = Literal[
     "rnn",
     "lstm",
@@ -31,7 +31,10 @@ AnyCell = Literal[
     "gla",
     "mamba2",
     "mlstm",
+    "slstm",
+    "lem",
 ]
+AnyTimedCell = Literal["grud", "gruwe", "cfc"]
 
 
 class CoreSettings:
@@ -103,7 +106,9 @@ LAYERED = frozenset(
     {"bidirectional", "num_layers", "hidden_size", "embedding_size", "input_dropout", "block"}
 )
 STACKED = LAYERED | {"zoneout"}
-GATED = STACKED | {"weight_dropout", "recurrent_dropout", "layer_norm"}
+MATRIX = STACKED | {"weight_dropout", "recurrent_dropout"}  # a matrix multiplies the state
+GATED = MATRIX | {"layer_norm"}
+TIMED = frozenset({"weight_dropout", "recurrent_dropout", "zoneout"})
 
 
 def stack(cell: Cell, settings: CoreSettings, shape: Shape) -> Stack:
@@ -140,8 +145,8 @@ def layers(name: str, honours: frozenset[str] = LAYERED) -> Core:
         from elman import recur
 
         options = _depth(settings, shape)
-        if "zoneout" in honours:
-            options["zoneout"] = settings.zoneout
+        own = {"zoneout", "weight_dropout", "recurrent_dropout"} & honours
+        options |= {name: getattr(settings, name) for name in sorted(own)}
         found: Stack = getattr(recur, name)(shape.features, settings.hidden_size, **options)
         return found
 
@@ -174,16 +179,24 @@ def _gru(settings: CoreSettings, shape: Shape) -> Stack:
     return GRU(shape.features, settings.hidden_size, **options, layer_norm=settings.layer_norm)
 
 
-def _grud(settings: CoreSettings, shape: Shape) -> Stack:
-    from elman.recur.grud import GRUD
+def timed_layer(name: str) -> Callable[[CoreSettings, Shape], Stack]:
+    """Return a function that builds the layer of recordings with this name in `elman.recur`."""
 
-    sizes, channels = settings.hidden_size, shape.channels
-    return GRUD(
-        channels,
-        sizes if isinstance(sizes, int) else sizes[0],
-        shape.features - 2 * channels - 1,
-        recurrent_dropout=settings.recurrent_dropout,
-    )
+    def build(settings: CoreSettings, shape: Shape) -> Stack:
+        from elman import recur
+
+        sizes, channels = settings.hidden_size, shape.channels
+        found: Stack = getattr(recur, name)(
+            channels,
+            sizes if isinstance(sizes, int) else sizes[0],
+            shape.features - 2 * channels - 1,
+            weight_dropout=settings.weight_dropout,
+            recurrent_dropout=settings.recurrent_dropout,
+            zoneout=settings.zoneout,
+        )
+        return found
+
+    return build
 
 
 CORES = {
@@ -199,8 +212,26 @@ CORES = {
     "gla": layers("GLA"),
     "mamba2": layers("Mamba2"),
     "mlstm": layers("MLSTM"),
-    "grud": Core(_grud, frozenset({"recurrent_dropout"}), timed=True),
+    "slstm": layers("SLSTM", MATRIX),
+    "lem": layers("LEM", MATRIX),
+    "grud": Core(timed_layer("GRUD"), TIMED, timed=True),
+    "gruwe": Core(timed_layer("GRUwE"), TIMED, timed=True),
+    "cfc": Core(timed_layer("CfC"), TIMED, timed=True),
 }
+
+
+def is_timed(cell: str | None) -> bool:
+    """Return whether a cell reads channels with a mask and the time between steps.
+
+    Args:
+        cell: the value of a setting `cell`.
+
+    Example:
+        >>> from elman.cores import is_timed
+        >>> is_timed("grud"), is_timed("gru"), is_timed(None)
+        (True, False, False)
+    """
+    return cell in CORES and CORES[cell].timed
 
 
 def check_honoured(cell: str, given: dict[str, object]) -> None:
@@ -221,7 +252,7 @@ def check_honoured(cell: str, given: dict[str, object]) -> None:
         value = given.get(name, off)
         if name in CORES[cell].honours or value in (None, off):
             continue
-        able = [other for other, core in CORES.items() if name in core.honours]
+        able = [other for other, core in CORES.items() if name in core.honours and not core.timed]
         wanted = either(able)
         shown = name if value is True else f"{name}={value}"
         raise ArgumentError(f"{shown} needs cell={wanted}, got cell={cell}; set {name}={off}")

@@ -80,9 +80,9 @@ class NetworkSettings(CoreSettings, TrainingSettings):
     """Settings of a recurrent network and of its training."""
 
     cell: AnyCell = "lstm"
-    """Kind of recurrent layer: rnn (Elman), lstm or gru; mingru, minlstm, lru or rglru, which are
-    linear in their state; deltanet, gated-deltanet, gla, mamba2 or mlstm, whose memory is a
-    matrix."""
+    """Kind of recurrent layer: rnn (Elman), lstm, gru, slstm or lem; mingru, minlstm, lru or rglru,
+    which are linear in their state; deltanet, gated-deltanet, gla, mamba2 or mlstm, whose memory is
+    a matrix."""
     hidden_size: tuple[int, ...] | int = 256
     """Number of hidden units of each layer; several numbers for layers of different sizes."""
     num_layers: int = 1

@@ -22,7 +22,11 @@ CORES: dict[str, Callable[[], Any]] = {
     "projected": lambda: elman.LSTM(15, 33, proj_size=9, batch_first=True),
     "normed": lambda: elman.LSTM(15, 33, batch_first=True, layer_norm=True),
     "both ways": lambda: elman.GRU(15, 33, bidirectional=True, batch_first=True),
+    "slstm": lambda: elman.SLSTM(15, 33, heads=3, num_layers=2, batch_first=True),
+    "long expressive memory": lambda: elman.LEM(15, 33, batch_first=True),
     "grud": lambda: elman.GRUD(7, 33),
+    "gruwe": lambda: elman.GRUwE(7, 33),
+    "cfc": lambda: elman.CfC(7, 33),
 }
 
 

@@ -133,7 +133,8 @@ class Fuse(nn.Module):
         dropped: probability of dropping a whole input in training.
         main_dropped: whether the main input can be dropped, too.
         main_plain: whether the numbers of the main input are passed on unchanged, without a gate,
-            as a GRU-D needs them; zeros, a mask of nothing, then stand for a missing main input.
+            as GRU-D and similar cells need them; zeros, a mask of nothing, then stand for a missing
+            main input.
 
     Attributes:
         size: features of z.

@@ -57,8 +57,9 @@ class RecordingIndex:
         elapsed: whether the time between steps is an input.
         step: usual seconds between steps.
         rate: steps per second after resampling; None for no resampling.
-        decays: whether arrays are inputs of `elman.GRUD`: channels with 0 where missing, a mask of
-            all channels, the time since the previous step in usual steps, static columns.
+        decays: whether arrays are inputs of cells such as `elman.GRUD`: channels with 0 where
+            missing, a mask of all channels, the time since the previous step in usual steps,
+            static columns.
         lows: smallest number of the channels with a long tail; 0 in models of version 0.1.0.
         unit: seconds per unit of stamps that are numbers.
 
@@ -106,7 +107,7 @@ class RecordingIndex:
             static: names of the static columns.
             rate: steps per second after resampling; None for no resampling.
             elapsed: whether the time between steps is an input; None if only uneven time is.
-            decays: whether arrays are inputs of `elman.GRUD`.
+            decays: whether arrays are inputs of cells such as `elman.GRUD`.
             strict: whether a channel without numbers is an error; otherwise it is constant.
 
         Raises:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from elman.cores import is_timed
 from elman.encode.bags import NOTHING, Bag, join_bags
 from elman.encode.encoder import Encoder
 from elman.encode.fuse import Fuse, ReadMoments, ReadSequence, ReadValue
@@ -118,7 +119,7 @@ class Fused(Input):
             units,
             dropped=dropped,
             main_dropped=whole,
-            main_plain=settings.cell == "grud",
+            main_plain=is_timed(settings.cell),
         )
         return fuse, fuse.size
 

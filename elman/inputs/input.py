@@ -277,7 +277,7 @@ class Input(ABC):
 
     reader: Reader
     numbers: int = 0  # numbers F of a step, for kinds with windows
-    channels: int = 0  # channels of numbers, which a GRU-D reads
+    channels: int = 0  # channels of numbers, which cells such as GRU-D read
     features: int = 0  # inputs of the wide part; 0 without one
     vocabulary: Vocabulary | None = None  # the tokens of texts; None for other kinds
     levels: ClassVar[int] = 1  # levels of each statistic among the features; 1 for other features

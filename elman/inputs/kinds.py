@@ -7,6 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from elman.cores import is_timed
 from elman.errors import ArgumentError
 from elman.inputs.audio import AudioReader
 from elman.inputs.declared import read_declared
@@ -106,9 +107,10 @@ def find_kinds(settings: InputSettings, given: Any, usual: str) -> list[str]:
     if len(kinds) > 1:
         check_several_recordings(recordings)
     first = next((one.kind for one in found if not READERS[one.kind].static), found[0].kind)
-    if settings.cell == "grud" and first != RecordingReader.kind:
-        noun = READERS[first].noun
-        raise ArgumentError(f"cell=grud is for recordings, which have times; got {noun}")
+    if is_timed(settings.cell) and first != RecordingReader.kind:
+        raise ArgumentError(
+            f"cell={settings.cell} is for recordings, which have times; got {READERS[first].noun}"
+        )
     vectors = any(settings.of_input(column).vectors is not None for column in columns)
     if vectors and (first != TextReader.kind or len(kinds) > 1):
         only = " as the only input" if first == TextReader.kind else ""
@@ -127,17 +129,19 @@ def check_group(settings: InputSettings, columns: list[str | None]) -> None:
                 f"{name} has no effect with group={settings.group}, whose steps are rows; omit "
                 f"{name}, or omit group"
             )
-    if settings.cell == "grud":
-        raise ArgumentError("cell=grud reads only recordings, not groups; set another cell")
+    if is_timed(settings.cell):
+        raise ArgumentError(
+            f"cell={settings.cell} reads only recordings, not groups; set another cell"
+        )
 
 
 def check_several_recordings(recordings: Sequence[InputSettings]) -> None:
     """Raise an ArgumentError for settings that recordings among several inputs cannot have."""
     if any(one.window is not None for one in recordings):
         raise ArgumentError("window has no effect on several inputs; omit window")
-    if len(recordings) > 1 and any(one.cell == "grud" for one in recordings):
+    if len(recordings) > 1 and is_timed(cell := recordings[0].cell):
         raise ArgumentError(
-            f"cell=grud reads one recording, got {len(recordings)}; set another cell"
+            f"cell={cell} reads one recording, got {len(recordings)}; set another cell"
         )
     if len(recordings) > 1 and any(one.channels or one.variable for one in recordings):
         raise ArgumentError(

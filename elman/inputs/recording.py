@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from elman.cores import is_timed
 from elman.encode.bags import Levels
 from elman.encode.recordings import RecordingIndex, read_like
 from elman.encode.scale import NEVER
@@ -227,7 +228,7 @@ class RecordingReader(Reader):
                 f"{s.ds!r} of the files is read in units of {found.unit:g} s; set ds_format for "
                 "another unit"
             )
-        decays, strict = s.cell == "grud", bool(s.channels or not s.variable)
+        decays, strict = is_timed(s.cell), bool(s.channels or not s.variable)
         elapsed = s.elapsed or decays or None
         index = RecordingIndex.build(
             found, static=s.static, rate=s.rate, decays=decays, elapsed=elapsed, strict=strict

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, TypeVar
 
 from elman.arguments import hints_of
-from elman.cores import CORES, AnyCell
+from elman.cores import CORES, AnyCell, AnyTimedCell, is_timed
 from elman.errors import ArgumentError
 from elman.inputs.declared import Declared, read_declared, value_of
 from elman.settings import (
@@ -62,8 +62,13 @@ class RecordingSettings(TableSettings):
         """The kinds of recurrent layers for a task with recordings: all of them."""
         return tuple(CORES)
 
-    def check_recordings(self, label: str, *, decays: bool) -> None:
-        """Raise an ArgumentError for values that cannot work; `label` is the column of labels."""
+    def check_recordings(self, label: str, *, cell: str | None) -> None:
+        """Raise an ArgumentError for values that cannot work.
+
+        Args:
+            label: column of the labels.
+            cell: kind of recurrent layer.
+        """
         check_counts(self, "window", "examples")
         if self.channels and self.variable is None:  # with `variable`, channels are not columns
             self.check_columns(self.channels, (*self.static, label, self.unique_id, self.ds))
@@ -76,13 +81,13 @@ class RecordingSettings(TableSettings):
         for name in ("jitter", "rescale", "warp"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ArgumentError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if self.warp and (self.elapsed or decays):
+        if self.warp and (self.elapsed or is_timed(cell)):
             raise ArgumentError(
                 "warp changes the time between steps, which elapsed reads; set warp=0"
             )
-        if decays and self.elapsed is False:
+        if is_timed(cell) and self.elapsed is False:
             raise ArgumentError(
-                "cell=grud always reads the time between steps; leave elapsed unset"
+                f"cell={cell} always reads the time between steps; leave elapsed unset"
             )
 
 
@@ -232,9 +237,9 @@ class InputSettings(ImageSettings, AudioSettings, RecordingSettings, TextSetting
     words: str | None = None
     """Column of the words: a name in a table or CoNLL-U, otherwise a number from 0; None for words
     in a table, form in CoNLL-U, and otherwise the first column."""
-    cell: AnyCell | Literal["grud"] = "lstm"  # type: ignore[assignment]
-    """Kind of recurrent layer: rnn (Elman), lstm, gru, or for recordings grud, which decays with
-    time."""
+    cell: AnyCell | AnyTimedCell = "lstm"  # type: ignore[assignment]
+    """Kind of recurrent layer: rnn (Elman), lstm, gru, or for recordings grud, gruwe or cfc, whose
+    states change with time."""
     hidden_size: tuple[int, ...] | int = 128
     """Number of hidden units of each layer and direction; several numbers for layers of different
     sizes."""
@@ -280,7 +285,7 @@ class InputSettings(ImageSettings, AudioSettings, RecordingSettings, TextSetting
         self.check_text()
         self.check_audio()
         self.check_images()
-        self.check_recordings(target, decays=self.cell == "grud")
+        self.check_recordings(target, cell=self.cell)
         check_fraction(self, "validation_fraction")
         check_counts(self, "max_tokens")
         if self.drop_inputs is not None and not 0 <= self.drop_inputs < 1:

@@ -6,10 +6,13 @@ running it whole.  `linear_recurrence` and `matrix_recurrence` are the building 
 recurrences without nonlinearity, whose state is a vector or a matrix.
 """
 
+from elman.recur.cfc import CfC
 from elman.recur.deltanet import DeltaNet, GatedDeltaNet
 from elman.recur.gla import GLA
 from elman.recur.gru import GRU
 from elman.recur.grud import GRUD
+from elman.recur.gruwe import GRUwE
+from elman.recur.lem import LEM
 from elman.recur.lru import LRU
 from elman.recur.lstm import LSTM
 from elman.recur.mamba2 import Mamba2
@@ -20,17 +23,22 @@ from elman.recur.mlstm import MLSTM
 from elman.recur.rglru import RGLRU
 from elman.recur.rnn import RNN
 from elman.recur.scan import linear_recurrence
+from elman.recur.slstm import SLSTM
 
 __all__ = [
     "GLA",
     "GRU",
     "GRUD",
+    "LEM",
     "LRU",
     "LSTM",
     "MLSTM",
     "RGLRU",
     "RNN",
+    "SLSTM",
+    "CfC",
     "DeltaNet",
+    "GRUwE",
     "GatedDeltaNet",
     "Mamba2",
     "MinGRU",

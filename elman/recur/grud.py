@@ -17,38 +17,29 @@ decays is 0.
     h_t = (1 - z_t) * n_t + z_t * k_t
 
 Source: Che et al. 2018 (arXiv:1606.01865), where z and 1 - z are exchanged; u_t is added here.
-Everything except the recurrence itself is computed for all steps at once.
+Everything except the recurrence itself is computed for all steps at once (decay.py).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elman import kernels
-from elman.errors import ArgumentError
-from elman.kernels.autograd import seen_by_torch
-from elman.kernels.cells import Constants, Run
-from elman.kernels.layer import run_layer
-from elman.kernels.ragged import Ragged, pack
-from elman.padded import time_mask
-from elman.recur.cell import Cell, Leaves, Masks, Shapes, Weights
-from elman.recur.stack import Stack, Way
+from elman.recur.cell import Leaves, Shapes, Weights
+from elman.recur.decay import DecayCell, takes_kernel, update
+from elman.recur.stack import Way
+from elman.recur.timed import TimedStack
 
 
-@dataclass(frozen=True)
-class GRUDCell(Cell):
+class GRUDCell(DecayCell):
     """The equations at the top of this file; the state is h, the last values and the times since.
 
     Args:
         channels: C.
     """
-
-    channels: int
 
     def state_shapes(self, hidden: int) -> Shapes:
         """Return the shapes of h, and of l and d after the step."""
@@ -78,24 +69,18 @@ class GRUDCell(Cell):
     def step(self, x: Tensor, state: Leaves, weights: Weights, *, seen: Tensor) -> Leaves:
         """Compute one step of the equations at the top of this file."""
         h, last, since = state
-        values, there, elapsed, _ = self._split(x)
+        values, there, elapsed, _ = self.split(x)
         waited = elapsed + since
         read, decay = self._decayed(x, last, waited, weights)
         gates = F.linear(read, weights["weight_ih"], weights["bias"])
-        h = _update(gates, decay * h, decay * seen, weights["weight_hh"])
+        h = update(gates, decay * h, decay * seen, weights["weight_hh"])
         return h, there * values + (1 - there) * last, (1 - there) * waited
-
-    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return x_t, m_t, s_t and u_t."""
-        sizes = [self.channels, self.channels, 1]
-        parts: tuple[Tensor, ...] = x.split([*sizes, x.shape[-1] - sum(sizes)], dim=-1)
-        return parts
 
     def _decayed(
         self, x: Tensor, last: Tensor, waited: Tensor, weights: Weights
     ) -> tuple[Tensor, Tensor]:
         """Return the inputs of the gates and the decay of the state, given l_t and d_t."""
-        values, there, _, extra = self._split(x)
+        values, there, _, extra = self.split(x)
         decay = torch.exp(
             -torch.relu(weights["decay_input"] * waited + weights["decay_input_bias"])
         )
@@ -103,43 +88,18 @@ class GRUDCell(Cell):
         rates = F.linear(waited, weights["decay_state"], weights["decay_state_bias"])
         return torch.cat([inputs, there, extra], -1), torch.exp(-torch.relu(rates))
 
-    def sequence(
-        self,
-        x: Tensor,
-        state: Leaves,
-        weights: Weights,
-        *,
-        masks: Masks,
-        lengths: Tensor | None,
-        reverse: bool,
-    ) -> tuple[Tensor, Leaves]:
-        """Run all steps; everything except the recurrence is computed for all of them at once."""
-        if reverse or masks.zoneout:
-            return super().sequence(
-                x, state, weights, masks=masks, lengths=lengths, reverse=reverse
-            )
-        x, (h, last, since), steps = x.transpose(0, 1), state, len(x)
-        values, there, elapsed, _ = self._split(x)
-        running = None if lengths is None else time_mask(lengths.to(x.device), steps)
+    def read(
+        self, x: Tensor, rest: Leaves, weights: Weights, running: Tensor | None
+    ) -> tuple[Tensor, Tensor, Leaves]:
+        """Return the inputs of the gates, the decays of the state, and the last l and d."""
+        values, there, elapsed, _ = self.split(x)
+        last, since = rest
         seen, waited, last, since = _since_seen(values, there, elapsed, last, since, running)
-        read, decays = self._decayed(x, seen, waited, weights)
-        if takes_kernel(x) and (lengths is None or bool(lengths.any())):
-            y, h = _run_kernel(read, decays, h, weights, lengths=lengths, mask=masks.seen)
-            return y, (h, last, since)
-        outputs, hh = [], weights["weight_hh"]
-        gates = F.linear(read, weights["weight_ih"], weights["bias"])
-        for t, (a, decay) in enumerate(zip(gates.unbind(1), decays.unbind(1), strict=True)):
-            k = decay * h
-            new = _update(a, k, k if masks.seen is None else k * masks.seen, hh)
-            h = new if running is None else torch.where(running[:, t, None], new, h)
-            outputs.append(new)
-        y = torch.stack(outputs)
-        if running is not None:
-            y = torch.where(running.t()[:, :, None], y, 0)
-        return y, (h, last, since)
+        v, decay = self._decayed(x, seen, waited, weights)
+        return v, decay, (last, since)
 
 
-class GRUD(Stack):
+class GRUD(TimedStack):
     """GRU-D with one layer, which runs forward on inputs with the batch first.
 
     x (B, T, 2 C + 1 + E) concatenates x_t, m_t, s_t and u_t.  The state is h (1, B, H), the last
@@ -149,8 +109,11 @@ class GRUD(Stack):
         channels: C.
         hidden_size: H.
         extra: E, features that are always present.
+        weight_dropout: probability of dropping an entry of U, once per call (arXiv:1708.02182).
         recurrent_dropout: probability of dropping a unit of h_{t-1} on its way into the gates, the
             same at all steps (arXiv:1512.05287).
+        zoneout: probability that a unit of h keeps its old value in a step (arXiv:1606.01305);
+            without the native kernel.
 
     Raises:
         ArgumentError: a size is below its minimum, or the shape of x does not fit.
@@ -166,71 +129,27 @@ class GRUD(Stack):
     """
 
     def __init__(
-        self, channels: int, hidden_size: int, extra: int = 0, *, recurrent_dropout: float = 0.0
+        self,
+        channels: int,
+        hidden_size: int,
+        extra: int = 0,
+        *,
+        weight_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float = 0.0,
     ) -> None:
-        if channels < 1 or hidden_size < 1 or extra < 0:
-            raise ArgumentError(
-                "channels and hidden_size must be at least 1, extra at least 0, got "
-                f"{channels}, {hidden_size}, {extra}"
-            )
         super().__init__(
             GRUDCell(channels),
-            2 * channels + 1 + extra,
             hidden_size,
-            batch_first=True,
+            extra,
+            weight_dropout=weight_dropout,
             recurrent_dropout=recurrent_dropout,
+            zoneout=zoneout,
         )
-        self.channels, self.extra = channels, extra
-
-    def parameter_name(self, name: str, layer: int, direction: int) -> str:
-        """Return the name of a weight unchanged: there is only one layer."""
-        return name
 
     def way(self, x: Tensor, *, ragged: bool = False) -> Way:
         """Return which functions run the recurrence on x: our kernel or the plain definition."""
         return "kernel" if takes_kernel(x) else "plain"
-
-    def extra_repr(self) -> str:
-        """Return the sizes for `repr`."""
-        return f"channels={self.channels}, hidden_size={self.hidden_size}, extra={self.extra}"
-
-
-def takes_kernel(x: Tensor) -> bool:
-    """Return whether our kernel runs the recurrence on x (rows first)."""
-    native = kernels.native and x.device.type == "cpu" and x.dtype == torch.float32
-    outside = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or seen_by_torch()
-    return bool(native) and x.numel() > 0 and not outside
-
-
-def _run_kernel(
-    read: Tensor,
-    decays: Tensor,
-    h: Tensor,
-    weights: Weights,
-    *,
-    lengths: Tensor | None,
-    mask: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Run the kernel of the GRU that resets before the product, with decays (B, T, H)."""
-    hidden, steps, ragged = h.shape[1], read.shape[1], None
-    x, decay = read.transpose(0, 1), decays.transpose(0, 1)
-    if lengths is not None:
-        ragged = Ragged.sort(lengths, steps)
-        x, decay = pack(x, ragged), pack(decay, ragged)
-    both, candidate = weights["weight_hh"].split([2 * hidden, hidden])
-    run = Run("gru reset before", False, steps, ragged, padded=True, mask=mask)
-    constants = Constants(weights["weight_ih"], both, bias=weights["bias"], hr=candidate)
-    y, (h,) = run_layer(run, x, (h,), constants, decay)
-    return y, h
-
-
-def _update(gates: Tensor, k: Tensor, seen: Tensor, hh: Tensor) -> Tensor:
-    """Return h_t, given the products with the inputs, k_t, and k_t after dropout."""
-    hidden = k.shape[1]
-    both, candidate = hh.split([2 * hidden, hidden])
-    r, z = torch.sigmoid(gates[:, : 2 * hidden] + F.linear(seen, both)).chunk(2, dim=1)
-    n = torch.tanh(gates[:, 2 * hidden :] + F.linear(r * seen, candidate))
-    return n + z * (k - n)
 
 
 def _since_seen(

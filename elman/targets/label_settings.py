@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from elman.cores import AnyCell
+from elman.cores import AnyCell, AnyTimedCell
 from elman.errors import ArgumentError
 from elman.inputs.settings import InputSettings
 
@@ -21,9 +21,9 @@ class LabelSettings(InputSettings):
     """Learning rate over time: constant, cosine to zero, halved every epoch, or at plateaus."""
     wide: bool = True
     """Start training from a linear model of n-grams of texts, or of statistics of recordings."""
-    cell: AnyCell | Literal["grud"] | None = None  # type: ignore[assignment]
-    """Kind of recurrent layer: rnn (Elman), lstm, gru, or for recordings grud, which decays with
-    time. None for gru if images are read pixel by pixel, otherwise lstm."""
+    cell: AnyCell | AnyTimedCell | None = None  # type: ignore[assignment]
+    """Kind of recurrent layer: rnn (Elman), lstm, gru, or for recordings grud, gruwe or cfc, whose
+    states change with time. None for gru if images are read pixel by pixel, otherwise lstm."""
     learning_rate: float | None = None  # type: ignore[assignment]
     """Highest learning rate; None for 0.006 if images are read pixel by pixel, otherwise 0.001."""
     monitor: Literal["loss", "accuracy", "last"] | None = None  # type: ignore[assignment]

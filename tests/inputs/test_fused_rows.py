@@ -71,11 +71,12 @@ def test_each_input_is_read(in_cells: elman.Classifier, in_rows: elman.Classifie
         assert scores["accuracy with only note"] > 0.8
 
 
-def test_a_grud_reads_a_recording_with_its_mask_and_times_beside_other_inputs() -> None:
+@pytest.mark.parametrize("cell", ["grud", "gruwe", "cfc"])
+def test_a_recording_is_read_with_its_mask_and_times_beside_other_inputs(cell: str) -> None:
     data = columns()
     for one in data["series"][::2]:
         one[1::2, 0] = np.nan
-    settings = {**SMALL, "channels": CHANNELS, "inputs": INPUTS, "cell": "grud"}
+    settings = {**SMALL, "channels": CHANNELS, "inputs": INPUTS, "cell": cell}
     model = elman.Classifier(**settings, bidirectional=False, epochs=4, learning_rate=0.02)
     model.fit(rows(data))
     some = rows({name: values[:3] for name, values in data.items()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 import elman.recur
@@ -92,22 +93,58 @@ CORES: dict[str, tuple[str, dict[str, Any]]] = {
         {"bidirectional": True, "hidden_size": [3, 4]},
     ),
     "gru bidirectional": ("GRU", {"bidirectional": True, "hidden_size": [3, 5]}),
+    "slstm": ("SLSTM", {}),
+    "slstm 2 heads, 2 layers": ("SLSTM", {"heads": 2, "num_layers": 2}),
+    "slstm hidden size per layer": ("SLSTM", {"hidden_size": [3, 5, 1], "heads": 2}),
+    "slstm regularised": (
+        "SLSTM",
+        {"zoneout": 0.3, "recurrent_dropout": 0.3, "weight_dropout": 0.4, "num_layers": 2},
+    ),
+    "slstm bidirectional": ("SLSTM", {"bidirectional": True, "hidden_size": [3, 5]}),
+    "long expressive memory": ("LEM", {}),
+    "long expressive memory, short steps": ("LEM", {"dt": 0.3, "num_layers": 2}),
+    "long expressive memory, regularised": (
+        "LEM",
+        {"zoneout": 0.3, "recurrent_dropout": 0.3, "weight_dropout": 0.4},
+    ),
+    "long expressive memory, bidirectional": (
+        "LEM",
+        {"bidirectional": True, "hidden_size": [3, 5]},
+    ),
 }
 CAUSAL = [name for name, (_, options) in CORES.items() if not options.get("bidirectional")]
-# GRU-D has one layer, is batch first, and reads 3 features: a value, its mask, and the time.
-DECAYING = "grud"
+# Layers for uneven time: one layer, batch first, with 3 features: a value, its mask, and the time.
+TIMED: dict[str, tuple[str, dict[str, object]]] = {
+    "grud": ("GRUD", {}),
+    "grud regularised": (
+        "GRUD",
+        {"zoneout": 0.3, "recurrent_dropout": 0.3, "weight_dropout": 0.4},
+    ),
+    "gruwe": ("GRUwE", {}),
+    "gruwe regularised": (
+        "GRUwE",
+        {"zoneout": 0.3, "recurrent_dropout": 0.3, "weight_dropout": 0.4},
+    ),
+    "cfc": ("CfC", {}),
+    "cfc regularised": (
+        "CfC",
+        {"backbone": 7, "zoneout": 0.3, "recurrent_dropout": 0.3, "weight_dropout": 0.4},
+    ),
+}
 
 
-def build(
-    name: str, *, dtype: torch.dtype = torch.float64, **changed: object
-) -> Stack | elman.recur.GRUD:
+def build(name: str, *, dtype: torch.dtype = torch.float64, **changed: object) -> Stack:
     """Return a core with seeded weights, batch first, in evaluation mode."""
     torch.manual_seed(7)
-    if name == DECAYING:
-        core = elman.recur.GRUD(1, 5).to(dtype)
+    if name in TIMED:
+        kind, options = TIMED[name]
+        core = getattr(elman.recur, kind)(1, 5, **options).to(dtype)
     else:
         kind, options = CORES[name]
         arguments = {"hidden_size": 5, "batch_first": True, "dtype": dtype, **options, **changed}
+        if "heads" in options:  # the hidden sizes are then those of a head
+            sizes = np.multiply(arguments["hidden_size"], options["heads"]).tolist()
+            arguments["hidden_size"] = sizes
         core = getattr(elman.recur, kind)(INPUT, **arguments)
     with torch.no_grad():  # gains of 1 and biases of 0 would hide mistakes
         for parameter in core.parameters():
@@ -119,7 +156,11 @@ def leaves(state: State) -> list[torch.Tensor]:
     return [leaf for _, leaf in named_leaves(state)]
 
 
-def random_state(core: Stack | elman.recur.GRUD, rows: int) -> State:
-    """Return a state of random numbers with the shapes that the core returns."""
+def random_state(core: Stack, rows: int) -> State:
+    """Return a state of random numbers that the core can have."""
     _, state = core(torch.zeros(rows, 1, INPUT, dtype=next(core.parameters()).dtype))
-    return elman.state.map_state(torch.randn_like, state)
+    drawn = elman.state.map_state(torch.randn_like, state)
+    if isinstance(core, elman.recur.SLSTM):  # its normaliser is at least 1, and above |c|
+        h, c, n, m = drawn
+        drawn = h, c, elman.state.map_state(lambda leaf: leaf.abs() + 5, n), m
+    return drawn

@@ -15,13 +15,13 @@ import elman.recur
 from elman.errors import ArgumentError
 from elman.recur.cell import Cell
 from elman.state import from_bytes, select_rows, to_bytes, zero_rows
-from tests.laws.cores import CAUSAL, CORES, DECAYING, INPUT, build, leaves, random_state
+from tests.laws.cores import CAUSAL, CORES, INPUT, TIMED, build, leaves, random_state
 
 # float64 rounds by about 1e-16 per operation; sums in another order differ in the last digits only.
 CLOSE = {"rtol": 0, "atol": 1e-12}
 every_core = pytest.mark.parametrize("name", CORES)
-every_causal_core = pytest.mark.parametrize("name", [*CAUSAL, DECAYING])
-every_core_and_the_decaying = pytest.mark.parametrize("name", [*CORES, DECAYING])
+every_causal_core = pytest.mark.parametrize("name", [*CAUSAL, *TIMED])
+every_core_and_the_timed = pytest.mark.parametrize("name", [*CORES, *TIMED])
 
 
 def same(a: object, b: object) -> None:
@@ -31,12 +31,12 @@ def same(a: object, b: object) -> None:
 def test_every_exported_core_is_tested() -> None:
     # The functions are tested in tests/recur.
     cores = set(elman.recur.__all__) - {"linear_recurrence", "matrix_recurrence"}
-    assert {kind for kind, _ in CORES.values()} | {"GRUD"} == cores
+    assert {kind for kind, _ in [*CORES.values(), *TIMED.values()]} == cores
 
 
 def test_the_command_line_offers_every_cell() -> None:
-    offered = tuple(name for name, core in elman.cores.CORES.items() if not core.timed)
-    assert get_args(elman.cores.AnyCell) == offered
+    offered = (*get_args(elman.cores.AnyCell), *get_args(elman.cores.AnyTimedCell))
+    assert offered == tuple(elman.cores.CORES)
 
 
 @every_causal_core
@@ -57,7 +57,7 @@ def test_any_split_of_a_sequence_equals_the_whole(name: str, data: st.DataObject
     same(leaves(state), leaves(end))
 
 
-@every_core_and_the_decaying
+@every_core_and_the_timed
 @settings(max_examples=8, deadline=None)
 @given(lengths=st.lists(st.integers(0, 6), min_size=1, max_size=5))
 def test_a_row_depends_neither_on_padding_nor_on_its_neighbours(
@@ -109,7 +109,7 @@ def test_a_whole_sequence_equals_the_equations_step_by_step(
         same(fast, plain)
 
 
-@every_core_and_the_decaying
+@every_core_and_the_timed
 def test_gradients_equal_finite_differences(name: str) -> None:
     options = CORES.get(name, ("", {}))[1]
     core = build(name, hidden_size=options.get("hidden_size", 3))
@@ -160,7 +160,7 @@ def test_rows_of_equal_length_equal_a_shorter_batch(name: str) -> None:
         same(other.transpose(0, 1), y)
 
 
-@every_core_and_the_decaying
+@every_core_and_the_timed
 def test_a_state_is_stored_bit_for_bit(name: str) -> None:
     state = random_state(build(name), 3)
     back = from_bytes(to_bytes(state))
@@ -180,7 +180,7 @@ def test_zero_rows_starts_new_sequences_and_keeps_the_others() -> None:
 def test_dropout_is_determined_by_the_generator(name: str) -> None:
     kind, options = CORES[name]
     noise: dict[str, object] = {"dropout": 0.5}
-    if kind in ("RNN", "LSTM", "GRU"):  # a matrix multiplies the state
+    if kind in ("RNN", "LSTM", "GRU", "SLSTM", "LEM"):  # a matrix multiplies the state
         noise["weight_dropout"] = 0.5
     if isinstance(options.get("hidden_size", 5), int):
         noise["num_layers"] = 2

@@ -114,10 +114,13 @@ def test_weights_are_exchanged_with_torch_and_modules_can_be_copied(kind: str) -
     assert torch.equal(ours(x)[0], copy.deepcopy(ours)(x)[0])
 
 
-@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU", "GRUD"])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU", "SLSTM", "LEM", "GRUD", "GRUwE", "CfC"])
 def test_a_sequence_without_steps_gives_gradients_of_zero(kind: str) -> None:
     """torch.nn raises an error here, but a part of a stream can be empty."""
-    core = elman.GRUD(2, 4) if kind == "GRUD" else getattr(elman, kind)(5, 4, batch_first=True)
+    if kind in ("GRUD", "GRUwE", "CfC"):
+        core = getattr(elman, kind)(2, 4)
+    else:
+        core = getattr(elman, kind)(5, 4, batch_first=True)
     x = torch.zeros(3, 0, 5, requires_grad=True)
     y, _ = core(x)
     assert y.shape == (3, 0, 4)

@@ -111,6 +111,8 @@ def test_a_classifier_learns_the_relation_of_two_channels() -> None:
         {"cell": "gru", "window": 10, "overlap": 0.3, "jitter": 0.1, "rescale": 0.1, "warp": 0.1},
         {"static": ("age", "kind"), "pooling": "attention", "bidirectional": False},
         {"cell": "grud", "bidirectional": False, "static": ("age",), "recurrent_dropout": 0.1},
+        {"cell": "gruwe", "bidirectional": False, "static": ("age",), "weight_dropout": 0.1},
+        {"cell": "cfc", "bidirectional": False, "rate": 0.5, "zoneout": 0.1},
         {"rate": 0.5, "embedding_size": 6, "input_dropout": 0.1, "num_layers": 2},
         {"rate": 2.0, "cell": "rnn", "layer_norm": True, "class_weights": "balanced"},
     ],
@@ -165,6 +167,9 @@ def test_statistics_classify_recordings_without_training_of_the_network(tmp_path
         ({"pooling": "attention", "cell": "gru"}, 0.5),
         ({"cell": "grud", "skip": True}, None),
         ({"cell": "grud", "skip": True}, 3.0),
+        ({"cell": "gruwe"}, None),
+        ({"cell": "cfc", "skip": True}, None),
+        ({"cell": "cfc"}, 3.0),
         ({"embedding_size": 5, "layer_norm": True, "pooling": "last"}, 3.0),
     ],
 )
@@ -276,6 +281,7 @@ def test_an_event_is_active_until_it_ends() -> None:
         ({"chain": True}, 2.0),
         ({"cell": "grud", "bidirectional": False}, None),
         ({"cell": "grud", "bidirectional": False}, 2.0),
+        ({"cell": "cfc", "bidirectional": False}, None),
         ({"window": 20, "warp": 0.2}, None),
     ],
 )
@@ -337,6 +343,11 @@ def test_a_resumed_run_gives_the_same_result(tmp_path: Path) -> None:
             "got cell=grud; set num_layers=1",
         ),
         ({"cell": "grud", "bidirectional": False, "elapsed": False}, "leave elapsed unset"),
+        (
+            {"cell": "cfc", "bidirectional": False, "elapsed": False},
+            "cell=cfc always reads the time",
+        ),
+        ({"cell": "gruwe"}, "got cell=gruwe; set bidirectional=False"),
         ({"cell": "grud", "bidirectional": False, "warp": 0.1}, "warp changes the time"),
         ({"skip": True, "pooling": "last"}, "skip needs bidirectional=False with pooling=last"),
         ({"overlap": 1.0}, r"overlap must be in \[0, 1\), got 1.0"),
@@ -473,8 +484,9 @@ def test_an_estimator_can_be_trained_on_texts_after_recordings() -> None:
     assert model.fit(texts, [1, 0] * 20).predict(list(texts[:1])).shape == (1,)
     single = np.stack([np.sin(np.arange(12) * (1 + n % 2)) for n in range(20)])
     assert model.fit(single, ["a", "b"] * 10).predict(single).shape == (20,)
-    with pytest.raises(ArgumentError, match="cell=grud is for recordings"):
-        elman.Classifier(cell="grud", bidirectional=False).fit(list(texts), [1, 0] * 20)
+    for cell in ("grud", "gruwe", "cfc"):
+        with pytest.raises(ArgumentError, match=f"cell={cell} is for recordings"):
+            elman.Classifier(cell=cell, bidirectional=False).fit(list(texts), [1, 0] * 20)
 
 
 def test_a_variable_that_occurs_only_in_held_out_data_is_ignored() -> None:
