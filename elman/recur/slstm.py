@@ -31,11 +31,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elman.errors import ArgumentError
 from elman.recur.cell import Cell, Leaves, Shapes, Weights
 from elman.recur.stack import Stack
+from elman.recur.weights import count_heads
 
-UNITS = 64  # units of a head, if nothing else is set
 FORGET = 3.0, 6.0  # initial biases of the forget gate, from the first to the last unit of a head
 
 
@@ -56,22 +55,13 @@ class SLSTMCell(Cell):
 
     def weight_shapes(self, features: int, hidden: int) -> Shapes:
         """Return the shapes of the weights for the gates i, f, z and o; R has a block per head."""
-        heads = self._heads(hidden)
-        if heads < 1 or hidden % heads:
-            raise ArgumentError(
-                f"heads must divide hidden_size={hidden}, got {heads}; set another number, or None"
-            )
+        heads = count_heads(hidden, self.heads)
         size = hidden // heads
         return {
             "weight_ih": (4 * hidden, features),
             "weight_hh": (heads, 4 * size, size),
             "bias": (4 * hidden,),
         }
-
-    def _heads(self, hidden: int) -> int:
-        if self.heads is not None:
-            return self.heads
-        return 1 if hidden % UNITS else hidden // UNITS
 
     def reset(self, weights: Weights, hidden: int) -> None:
         """Draw W from N(0, 2 / (5 F)); R starts at 0, and the forget gates of a head nearly open.

@@ -96,7 +96,9 @@ def count_heads(hidden: int, heads: int | None) -> int:
     if heads is None:
         return hidden // HEAD if hidden % HEAD == 0 else 1
     if heads < 1 or hidden % heads:
-        raise ArgumentError(f"hidden_size={hidden} must be a multiple of heads={heads}")
+        raise ArgumentError(
+            f"hidden_size={hidden} must be a multiple of heads={heads}; set another number, or None"
+        )
     return heads
 
 

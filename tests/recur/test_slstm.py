@@ -117,7 +117,9 @@ def test_heads_have_64_units_by_default_if_these_divide_the_hidden_size() -> Non
     layers = elman.SLSTM(2, [64, 128, 12])
     assert [len(layers.weights(k)["weight_hh"]) for k in range(3)] == [1, 2, 1]
     for heads in (0, 4, -1):
-        with pytest.raises(ArgumentError, match=f"heads must divide hidden_size=6, got {heads};"):
+        with pytest.raises(
+            ArgumentError, match=f"hidden_size=6 must be a multiple of heads={heads}"
+        ):
             elman.SLSTM(2, 6, heads=heads)
     with pytest.raises(ArgumentError, match="heads must divide hidden_size=6, got 4;"):
         elman.SLSTM(2, [8, 6], heads=4)
