@@ -121,7 +121,7 @@ def test_heads_have_64_units_by_default_if_these_divide_the_hidden_size() -> Non
             ArgumentError, match=f"hidden_size=6 must be a multiple of heads={heads}"
         ):
             elman.SLSTM(2, 6, heads=heads)
-    with pytest.raises(ArgumentError, match="heads must divide hidden_size=6, got 4;"):
+    with pytest.raises(ArgumentError, match="hidden_size=6 must be a multiple of heads=4"):
         elman.SLSTM(2, [8, 6], heads=4)
 
 
