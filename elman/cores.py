@@ -179,8 +179,8 @@ def _gru(settings: CoreSettings, shape: Shape) -> Stack:
     return GRU(shape.features, settings.hidden_size, **options, layer_norm=settings.layer_norm)
 
 
-def timed_layer(name: str) -> Callable[[CoreSettings, Shape], Stack]:
-    """Return a function that builds the layer of recordings with this name in `elman.recur`."""
+def timed_layer(name: str) -> Core:
+    """Return the layer of recordings with this name in `elman.recur`."""
 
     def build(settings: CoreSettings, shape: Shape) -> Stack:
         from elman import recur
@@ -196,7 +196,7 @@ def timed_layer(name: str) -> Callable[[CoreSettings, Shape], Stack]:
         )
         return found
 
-    return build
+    return Core(build, TIMED, timed=True)
 
 
 CORES = {
@@ -214,9 +214,9 @@ CORES = {
     "mlstm": layers("MLSTM"),
     "slstm": layers("SLSTM", MATRIX),
     "lem": layers("LEM", MATRIX),
-    "grud": Core(timed_layer("GRUD"), TIMED, timed=True),
-    "gruwe": Core(timed_layer("GRUwE"), TIMED, timed=True),
-    "cfc": Core(timed_layer("CfC"), TIMED, timed=True),
+    "grud": timed_layer("GRUD"),
+    "gruwe": timed_layer("GRUwE"),
+    "cfc": timed_layer("CfC"),
 }
 
 

@@ -238,8 +238,9 @@ class InputSettings(ImageSettings, AudioSettings, RecordingSettings, TextSetting
     """Column of the words: a name in a table or CoNLL-U, otherwise a number from 0; None for words
     in a table, form in CoNLL-U, and otherwise the first column."""
     cell: AnyCell | AnyTimedCell = "lstm"  # type: ignore[assignment]
-    """Kind of recurrent layer: rnn (Elman), lstm, gru, or for recordings grud, gruwe or cfc, whose
-    states change with time."""
+    """Kind of recurrent layer: rnn (Elman), lstm, gru, slstm or lem; mingru, minlstm, lru or rglru,
+    which are linear in their state; deltanet, gated-deltanet, gla, mamba2 or mlstm, whose memory is
+    a matrix; for recordings also grud, gruwe or cfc, whose states change with time."""
     hidden_size: tuple[int, ...] | int = 128
     """Number of hidden units of each layer and direction; several numbers for layers of different
     sizes."""

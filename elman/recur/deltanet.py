@@ -29,11 +29,9 @@ from torch.nn import functional as F
 
 from elman.recur.build import layers_with_heads
 from elman.recur.cell import Shapes, Weights
-from elman.recur.memory import TAPS, ConvolvedCell, Read, reset_convolved, step_bias
+from elman.recur.memory import TAPS, ConvolvedCell, Read, reset_convolved, reset_decay
 from elman.recur.stack import Stack
 from elman.recur.weights import count_heads
-
-DECAY = (1.0, 16.0)  # range of exp(A) before training
 
 
 @dataclass(frozen=True)
@@ -67,9 +65,7 @@ class DeltaNetCell(ConvolvedCell):
         reset_convolved(weights)
         nn.init.ones_(weights["gain"])
         if self.gated:
-            with torch.no_grad():
-                weights["log_decay"].uniform_(*DECAY).log_()
-                weights["bias_decay"].copy_(step_bias(weights["bias_decay"]))
+            reset_decay(weights["log_decay"], weights["bias_decay"])
 
     def read(self, x: Tensor, weights: Weights, hidden: int) -> Read:
         """Return the inputs of the memory for one or all steps, for x = [conv(u), the rest]."""

@@ -24,11 +24,9 @@ from torch.nn import functional as F
 
 from elman.recur.build import layers_with_heads
 from elman.recur.cell import Shapes, Weights
-from elman.recur.memory import TAPS, ConvolvedCell, Read, reset_convolved, step_bias, unit
+from elman.recur.memory import TAPS, ConvolvedCell, Read, reset_convolved, reset_decay, unit
 from elman.recur.stack import Stack
 from elman.recur.weights import count_heads
-
-DECAY = (1.0, 16.0)  # range of exp(A) before training
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,7 @@ class Mamba2Cell(ConvolvedCell):
         nn.init.zeros_(weights["bias_conv"])
         nn.init.ones_(weights["skip"])
         nn.init.ones_(weights["gain"])
-        with torch.no_grad():
-            weights["log_decay"].uniform_(*DECAY).log_()
-            weights["bias_step"].copy_(step_bias(weights["bias_step"]))
+        reset_decay(weights["log_decay"], weights["bias_step"])
 
     def read(self, x: Tensor, weights: Weights, hidden: int) -> Read:
         """Return the inputs of the memory for one or all steps, for x = [conv(u), the rest]."""

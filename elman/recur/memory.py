@@ -29,6 +29,7 @@ from elman.recur.weights import count_heads
 EPSILON = 1e-6  # added to the mean square
 TAPS = 4  # weights of the convolution of a feature
 SOONEST, LATEST = 0.001, 0.1  # range of a step of time before training
+DECAY = (1.0, 16.0)  # range of the decay in a unit of time before training
 
 
 class Read(NamedTuple):
@@ -191,7 +192,13 @@ def reset_convolved(weights: Weights) -> None:
         nn.init.uniform_(weights[name], -bound, bound)
 
 
-def step_bias(like: Tensor) -> Tensor:
-    """Return numbers whose softplus is between 0.001 and 0.1, uniform in its logarithm."""
-    step = torch.empty_like(like).uniform_(math.log(SOONEST), math.log(LATEST)).exp_()
-    return step + torch.log(-torch.expm1(-step))
+@torch.no_grad()
+def reset_decay(log_decay: Tensor, bias: Tensor) -> None:
+    """Draw the decay of each head in a unit of time, and the bias of its steps of time.
+
+    exp(log_decay) is between 1 and 16, and softplus(bias) between 0.001 and 0.1, uniform in its
+    logarithm.
+    """
+    log_decay.uniform_(*DECAY).log_()
+    step = torch.empty_like(bias).uniform_(math.log(SOONEST), math.log(LATEST)).exp_()
+    bias.copy_(step + torch.log(-torch.expm1(-step)))

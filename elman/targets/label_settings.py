@@ -22,8 +22,10 @@ class LabelSettings(InputSettings):
     wide: bool = True
     """Start training from a linear model of n-grams of texts, or of statistics of recordings."""
     cell: AnyCell | AnyTimedCell | None = None  # type: ignore[assignment]
-    """Kind of recurrent layer: rnn (Elman), lstm, gru, or for recordings grud, gruwe or cfc, whose
-    states change with time. None for gru if images are read pixel by pixel, otherwise lstm."""
+    """Kind of recurrent layer: rnn (Elman), lstm, gru, slstm or lem; mingru, minlstm, lru or rglru,
+    which are linear in their state; deltanet, gated-deltanet, gla, mamba2 or mlstm, whose memory is
+    a matrix; for recordings also grud, gruwe or cfc, whose states change with time. None for gru if
+    images are read pixel by pixel, otherwise lstm."""
     learning_rate: float | None = None  # type: ignore[assignment]
     """Highest learning rate; None for 0.006 if images are read pixel by pixel, otherwise 0.001."""
     monitor: Literal["loss", "accuracy", "last"] | None = None  # type: ignore[assignment]

@@ -14,6 +14,7 @@ import elman.cores
 import elman.recur
 from elman.errors import ArgumentError
 from elman.recur.cell import Cell
+from elman.recur.memory import MatrixCell
 from elman.state import from_bytes, select_rows, to_bytes, zero_rows
 from tests.laws.cores import CAUSAL, CORES, INPUT, TIMED, build, leaves, random_state
 
@@ -204,9 +205,10 @@ def test_half_precision_is_close_to_single_precision(name: str) -> None:
     y, _ = core(x, None, lengths)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half, _ = core(x, None, lengths)
-    # bf16 keeps 8 bits, 2^-8 = 0.004 per rounding, and errors add over 6 steps and 3 layers.  Some
-    # cells divide by a root mean square below 1, which enlarges the errors of single numbers.
-    torch.testing.assert_close(half.float(), y, rtol=0, atol=0.2)
+    # bf16 keeps 8 bits, 2^-8 = 0.004 per rounding, and errors add over 6 steps and 3 layers.  Cells
+    # that divide by a root mean square below 1 enlarge the errors of single numbers.
+    bound = 0.2 if isinstance(core.cell, MatrixCell) else 0.06
+    torch.testing.assert_close(half.float(), y, rtol=0, atol=bound)
     assert float((half.float() - y).detach().square().mean()) ** 0.5 < 0.02
 
 
@@ -226,7 +228,8 @@ def test_a_core_learns_to_sum_its_inputs(name: str) -> None:
     target = numbers.cumsum(1)
     x = torch.cat([numbers, torch.ones_like(numbers)], 2)  # layers without a bias need the 1
     losses = []
-    for _ in range(300):
+    # What a normalised memory returns has no size, so a sum is harder for it.
+    for _ in range(300 if isinstance(core.cell, MatrixCell) else 120):
         loss = (head(core(x)[0]) - target).square().mean()
         optimiser.zero_grad()
         loss.backward()

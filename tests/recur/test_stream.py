@@ -22,17 +22,19 @@ def test_one_step_at_a_time_equals_the_whole(name: str, rows: int) -> None:
         many = name.endswith("hidden size per layer")
         sizes = {"hidden_size": [hidden, hidden + 2] if many else hidden}
         core = build(name, dtype=dtype, **sizes)
+        # An mLSTM divides by a sum that can be small, so its outputs reach 10.
+        close = {"rtol": 1e-5 if name.startswith("mlstm") else 0, "atol": 1e-5}
         x, start = torch.randn(rows, 7, INPUT, dtype=dtype), random_state(core, rows)
         expected, end = core(x, start)
         stream = Stream(core, rows, start)
         live = torch.stack([stream(x[:, t]) for t in range(7)], dim=1)
-        torch.testing.assert_close(live, expected, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(leaves(stream.state), leaves(end), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(live, expected, **close)
+        torch.testing.assert_close(leaves(stream.state), leaves(end), **close)
         stream.state = start
         parts = [stream.run(x[:, :3]), stream.run(x[:, 3:3]), stream.run(x[:, 3:])]
-        torch.testing.assert_close(torch.cat(parts, 1), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(torch.cat(parts, 1), expected, **close)
         stream.restart()
-        torch.testing.assert_close(stream.run(x), core(x)[0], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(stream.run(x), core(x)[0], **close)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +60,7 @@ def test_a_large_stack_equals_the_whole_on_several_threads(
     # The second thread starts to help after 10 ms of continuous work.
     long = torch.randn(2, 1000 if threads > 1 else 5, 130)
     stream.restart()
-    torch.testing.assert_close(stream.run(long), core(long)[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(stream.run(long), core(long)[0], rtol=0, atol=1e-5)
     torch.set_num_threads(before)
     expected = core(x)[0].detach().expand(times, -1, -1, -1)
     torch.testing.assert_close(torch.stack(live), expected, rtol=0, atol=1e-6)
