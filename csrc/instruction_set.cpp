@@ -3,7 +3,7 @@
 #include "cross_entropy.h"
 #include "few_rows.h"
 #include "kernels.h"
-#include "matrix_scan.h"
+#include "matrix_scan_backward.h"
 #include "recurrence.h"
 #include "scan.h"
 #include "softmax.h"

@@ -16,8 +16,8 @@ The delta rule first removes what S holds for the key, so that a key of length 1
 replaces its value.  With beta up to 2, I - beta k k^T has negative eigenvalues, which parity needs
 (arXiv:2411.12537).
 
-The sources compute chunks of steps by matrix products, which suits GPUs.  Here a native call keeps
-S in the first cache and runs step by step (csrc/matrix_scan.h).
+The sources compute chunks of 64 steps or more by matrix products, which suits GPUs.  Here a native
+call keeps S in the first cache and updates it every four steps (csrc/matrix_scan.h).
 
 Shape legend: B rows, T steps, N heads, K features of a key, V features of a value.
 """

@@ -55,7 +55,15 @@ def everything(run: Any, given: list[Tensor | None], dtype: torch.dtype) -> list
 @pytest.mark.skipif(kernels.native is None, reason="there are no kernels")
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize(
-    "sizes", [(2, 5, 3, 4, 4), (1, 37, 2, 17, 33), (3, 20, 1, 64, 65), (2, 9, 2, 1, 3)]
+    "sizes",
+    [
+        (2, 5, 3, 4, 4),
+        (1, 37, 2, 17, 33),
+        (3, 20, 1, 64, 65),
+        (2, 9, 2, 1, 3),
+        (2, 11, 1, 32, 64),
+        (1, 61, 1, 130, 140),  # so large that the backward pass keeps some of the states only
+    ],
 )
 @pytest.mark.parametrize("form", FORMS)
 def test_the_kernel_equals_the_definition(
@@ -74,20 +82,24 @@ def test_the_kernel_equals_the_definition(
             lambda *x, n=lengths, o=options: plain_matrix_scan(*x, n, **o), found, torch.float64
         )
         for a, b in zip(fast, exact, strict=True):
-            # Float keeps 24 bits, and sums of up to 64 x 37 products of size 1 are compared.
+            # Float keeps 24 bits, and sums of up to 140 x 61 products of size 1 are compared.
             torch.testing.assert_close(a.double(), b, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("factor", [0.0, 1e-4, -0.5, 3.0])
-def test_a_decay_of_any_size_is_exact(factor: float) -> None:
+@pytest.mark.parametrize("delta", [False, True])
+@pytest.mark.parametrize("factor", [0.0, 1e-30, 1e-4, -0.5, 3.0])
+def test_a_decay_of_any_size_is_exact(factor: float, delta: bool) -> None:
     given = inputs((1, 40, 1, 17, 5), "head", True)
     assert given[3] is not None
     given[3].fill_(factor)
-    y, end = matrix_recurrence(*given)
-    exact = [None if one is None else one.double() for one in given]
-    wanted = plain_matrix_scan(*exact, None, delta=False, reverse=False)  # type: ignore[arg-type]
-    for a, b in zip((y, end), wanted, strict=True):
-        torch.testing.assert_close(a.double() / b.abs().max(), b / b.abs().max(), rtol=0, atol=1e-5)
+
+    def exact(*x: Any) -> tuple[Tensor, Tensor]:
+        return plain_matrix_scan(*x, None, delta=delta, reverse=False)
+
+    found = everything(lambda *x: matrix_recurrence(*x, delta=delta), given, torch.float32)
+    for a, b in zip(found, everything(exact, given, torch.float64), strict=True):
+        size = b.abs().max().clamp(min=1e-30)
+        torch.testing.assert_close(a.double() / size, b / size, rtol=0, atol=1e-5)
 
 
 @settings(max_examples=10, deadline=None)
