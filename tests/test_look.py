@@ -207,6 +207,18 @@ def test_of_several_inputs_the_elements_of_the_first_are_numbered(
     assert "3 tokens: so=" in numbers
 
 
+def test_the_cells_of_the_first_row_have_the_names_of_their_columns(
+    look: Look, tmp_path: Path
+) -> None:
+    rows = "".join(f"{n % 7},{['good', 'bad'][n % 2]} text {n},{n % 2}\n" for n in range(40))
+    (tmp_path / "rows.csv").write_text("price,review,label\n" + rows)
+    lines = look("rows.csv --task classifier --label label")  # the text is the main input
+    (cells,) = (line for line in lines if line.split()[:1] == ["cells"])
+    assert "price=0" in cells
+    assert "review=good text 0" in cells
+    assert "label=0" in cells
+
+
 def test_several_labels_of_a_row_are_counted_separately(look: Look, tmp_path: Path) -> None:
     write(tmp_path / "a.csv", 'text,label\nso good,"a, b"\nso bad,b\n')
     assert of(look("a.csv --several"), "to learn") == "b (2), a (1)"

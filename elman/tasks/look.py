@@ -174,7 +174,9 @@ def look_at_items(model: ExampleTask, data: Path, targets: Path | None, most: in
         look.answers.update(str(one) for some in examples.targets for one in some)
     look.notes += [] if examples.recordings else source.notes
     if seen := firsts[0].rows.get(examples.places[0], ()):
-        names = look.columns if len(look.columns) >= len(seen) else range(len(seen))
+        # The main input comes first in a row that is read, and can be any column of the table.
+        names: Any = source.columns if isinstance(source, Rows) else look.columns
+        names = names if len(names) >= len(seen) else range(len(seen))
         look.cells = _shown(map(str, names), seen)
     steps = reader.window(each=column.each) or "T"
     try:
