@@ -2,6 +2,7 @@
 // header.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 // A vector for each step and row.  If rows are packed, step t begins at row start[t] of the buffer
@@ -202,6 +203,16 @@ struct MatrixScan {
     float* d_s0 = nullptr;
 };
 
+// An operation of a recorded step, see program.h.  The names of the kinds are in program_call.h.
+struct Operation {
+    enum Kind : int { COPY, NEG, ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM, EQUAL, SELECT, ABS, SQRT, RSQRT, EXP, EXPM1, SIGMOID, TANH, SILU, GELU,
+                SOFTPLUS, LOG_SIGMOID, SUM, MEAN, NORM, MATMUL, LAYER_NORM };
+    Kind kind;
+    std::array<int64_t, 4> size;
+    std::array<float*, 5> p{};  // the result and up to four operands
+    std::array<std::array<int64_t, 4>, 5> stride{};
+};
+
 // The functions of one instruction set.
 struct Kernels {
     const char* name;
@@ -225,6 +236,7 @@ struct Kernels {
     void (*transducer)(const Transducer&);
     void (*matrix_scan)(const MatrixScan&);
     void (*matrix_scan_backward)(const MatrixScan&);
+    void (*program)(const Operation*, int64_t count);
 };
 
 extern const Kernels portable_kernels;

@@ -14,6 +14,7 @@
 #include "calls.h"
 #include "kernels.h"
 #include "layer_call.h"
+#include "program_call.h"
 #include "stream.h"
 #include "tensor.h"
 #include "threads.h"
@@ -174,6 +175,10 @@ NB_MODULE(_native, m) {
         .def("add", &Stream::add)
         .def("step", nb::overload_cast<const Tensor&, int>(&Stream::step))
         .def("run", &Stream::run);
+    nb::class_<Program>(m, "Program")
+        .def(nb::init<>())
+        .def("add", &Program::add, "name"_a, "out"_a, "a"_a, "b"_a = nb::none(), "c"_a = nb::none(), "d"_a = nb::none())
+        .def("run", &Program::run);
     nb::class_<Watch>(m, "Watch").def(nb::init<nb::dict, const nb::list&>()).def("changed", &Watch::changed);
 
     nb::class_<Matrix>(m, "Rows").def(nb::init<const Tensor&, const Tensor&, bool>());

@@ -9,6 +9,7 @@
 #include <nanobind/nanobind.h>
 
 #include <algorithm>
+#include <array>
 #include <complex>
 #include <cstdint>
 #include <initializer_list>
@@ -154,6 +155,13 @@ class Tensor {
     Steps steps(const char* name, int64_t first, int64_t count, int64_t B, int64_t columns, int64_t packed_rows, bool maybe_bf16 = false) const;
     // Returns a field (B, T, D) with any strides; a dimension of size 1 is broadcast.
     Field field(const char* name, int64_t B, int64_t T, int64_t D, bool complex) const;
+
+    struct Strided { float* p; std::array<int64_t, 4> size, stride; };
+    // Returns float32 numbers of four dimensions with any strides.
+    Strided strided(const char* name) const {
+        if (type != Type<float>::value || ndim != 4) refuse(name, "float32", "of four dimensions");
+        return {static_cast<float*>(data), {shape[0], shape[1], shape[2], shape[3]}, {strides[0], strides[1], strides[2], strides[3]}};
+    }
 
     struct Batch { void* p; int64_t step, row, bytes; int type; };  // strides in bytes
     // Returns a batch (T, B, D) in which the numbers of a row lie side by side, of float32 or

@@ -13,8 +13,8 @@ def seen_by_torch() -> bool:
     """Return whether torch records or transforms the functions that run; a kernel would hide them.
 
     This is the case in `torch.jit.trace`, the ONNX exporters, `torch.func` (grad, vmap, jacrev,
-    ...) and forward-mode derivatives.  `torch.compile` and `torch.export` support the kernels'
-    operators.
+    ...), forward-mode derivatives, and dispatch modes, such as `torch.utils.flop_counter`.
+    `torch.compile` and `torch.export` support the kernels' operators.
     """
     if torch.compiler.is_compiling():
         return bool(torch.onnx.is_in_onnx_export())
@@ -22,6 +22,7 @@ def seen_by_torch() -> bool:
         torch._C._get_tracing_state() is not None
         or torch._C._functorch.peek_interpreter_stack() is not None
         or forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack() > 0
     )
 
 

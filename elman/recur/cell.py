@@ -72,6 +72,8 @@ class Cell(ABC):
         (torch.Size([4, 10, 16]), torch.Size([4, 4, 8]))
     """
 
+    steps_alone = True  # whether a sequence of one element costs less by `step` than by `sequence`
+
     @abstractmethod
     def weight_shapes(self, features: int, hidden: int) -> Shapes:
         """Return the shape of each weight by its name, for F input features and H hidden units.

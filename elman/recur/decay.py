@@ -35,6 +35,8 @@ class DecayCell(TimedCell):
     The weights of the gates are `weight_ih`, `weight_hh` and `bias`, with the rows of r, z and n.
     """
 
+    steps_alone = False  # the kernel is as fast for one step
+
     @abstractmethod
     def read(
         self, x: Tensor, rest: Leaves, weights: Weights, running: Tensor | None

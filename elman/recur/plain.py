@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from elman.padded import time_mask
-from elman.recur.cell import Leaves, Weights
+from elman.recur.cell import Cell, Leaves, Weights
 from elman.recur.layers import Layers, through_layers
 
 
@@ -22,8 +24,8 @@ def run_plain(
         x: Tensor, state: Leaves, weights: Weights, _layer: int, direction: int
     ) -> tuple[Tensor, Leaves]:
         masks = layers.masks(x.shape[0], state)
-        return layers.cell.sequence(
-            x, state, weights, masks=masks, lengths=lengths, reverse=direction == 1
-        )
+        one = x.shape[0] == 1 and lengths is None and layers.cell.steps_alone
+        sequence = partial(Cell.sequence, layers.cell) if one else layers.cell.sequence
+        return sequence(x, state, weights, masks=masks, lengths=lengths, reverse=direction == 1)
 
     return through_layers(layers, x, states, run)

@@ -18,9 +18,11 @@ from elman.errors import ArgumentError
 from elman.kernels.autograd import resolved
 from elman.kernels.cells import CELLS, Constants, is_separate, sizes
 from elman.recur.blocks import AnyCore
+from elman.recur.record import CannotRecordError, Recorded
 from elman.recur.stack import Stack
 from elman.state import State, map_state, named_leaves
 
+FEW_ROWS = 32  # for more rows, torch's products are faster than those of a recorded step
 THREADED = 1 << 18  # weights of the smallest stack that two threads run faster
 
 
@@ -63,6 +65,7 @@ class Stream:
         with torch.inference_mode(False):  # the state outlives the mode
             self._state = map_state(torch.zeros_like, empty)
         self._layers: Any = None
+        self._recordable = True
         self._alive: list[Any] = []
         self._watch: Any = None
         if state is not None:
@@ -76,10 +79,7 @@ class Stream:
     @state.setter
     def state(self, state: State) -> None:
         _, checked = self._run_core(self._example[:, None][:, :0], state)
-        for (_, mine), (_, given) in zip(
-            named_leaves(self._state), named_leaves(checked), strict=True
-        ):
-            mine.copy_(given)
+        self._replace_state(checked)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the output (B, output_size) for the next element x (B, input_size)."""
@@ -88,8 +88,10 @@ class Stream:
                 f"x must be {tuple(self._shape)} of {self._dtype}, "
                 f"got {tuple(x.shape)} of {x.dtype}"
             )
-        if self._layers is None or self._watch.changed(False):
+        if self._watch is None or self._watch.changed(False):
             return self.run(x[:, None])[:, 0]
+        if self._layers is None:
+            return self._step(x)
         dense = x.is_contiguous() and not x.is_neg()
         self._layers.step(x if dense else resolved(x).contiguous(), self._use_threads())
         return self._output.clone()
@@ -106,10 +108,11 @@ class Stream:
             self._pack()
         # Another thread can replace both meanwhile, and the layers have only addresses.
         layers, alive = self._layers, self._alive
+        if layers is None and x.shape[1] == 1:
+            return self._step(x[:, 0])[:, None]
         if layers is None:
             y, state = self._run_core(x, self._state)
-            with torch.inference_mode(False):
-                self._state = map_state(torch.clone, state)
+            self._replace_state(state)
             return y
         x = resolved(x).transpose(0, 1).contiguous()
         y = x.new_empty(len(x), *self._output.shape)
@@ -117,9 +120,26 @@ class Stream:
         del alive
         return y.transpose(0, 1)
 
+    def _step(self, x: Tensor) -> Tensor:
+        """Run one step of a core that the kernels do not run."""
+        if isinstance(self._watch, Recorded):
+            return self._watch(x)
+        y, state = self._run_step(x, self._state)
+        self._replace_state(state)
+        return y
+
+    def _run_step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        y, state = self._run_core(x[:, None], state)
+        return y[:, 0], state
+
+    def _replace_state(self, state: State) -> None:
+        for (_, mine), (_, new) in zip(named_leaves(self._state), named_leaves(state), strict=True):
+            mine.copy_(new)
+
     def restart(self) -> None:
         """Set the state to zero, so that the next element starts a new sequence."""
         map_state(Tensor.zero_, self._state)
+        self._recordable = True
         if self._watch is not None and self._watch.changed(True):
             self._layers = self._watch = None
 
@@ -148,9 +168,17 @@ class Stream:
 
     @torch.no_grad()
     def _pack(self) -> None:
-        """Pack the weights for the kernels, if the kernels apply."""
-        core, native = self.core, kernels.native
+        """Pack the weights for the kernels, or record a step, where this is possible."""
         self._layers = self._watch = None
+        self._pack_layers()
+        if self._layers is None and self._recordable and self.rows <= FEW_ROWS:
+            try:
+                self._watch = Recorded(self._run_step, self.core, self._example, self._state)
+            except CannotRecordError:
+                self._recordable = False
+
+    def _pack_layers(self) -> None:
+        core, native = self.core, kernels.native
         if not isinstance(core, Stack):
             return
         names = core.weight_names

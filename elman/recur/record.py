@@ -1,0 +1,352 @@
+"""Record one step of any recurrence as a list of native operations (csrc/program.h).
+
+A step of a cell consists of some ten to fifty operations of torch on arrays of a few hundred
+numbers, and each takes longer to call than to compute.  Here a step runs once while every operation
+and its tensors are noted.  Afterwards, one native call repeats them in the memory of these tensors.
+Operations that depend on weights only are not repeated, so a step has to be recorded again when a
+weight changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from elman import kernels
+from elman.state import State, named_leaves
+
+MOST = 4  # dimensions of an operation
+
+
+class CannotRecordError(Exception):
+    """A step contains an operation that has no native counterpart."""
+
+
+class Recorded:
+    """A recorded step of a core.
+
+    Args:
+        run: runs a step of the core, given x (B, D) and the state, and returns y and the new state.
+        core: the core, whose weights must not change.
+        x: (B, D), an element like those that follow.
+        state: the state, which each call replaces in place.
+
+    Raises:
+        CannotRecordError: the step contains an operation that has no native counterpart.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Tensor, State], tuple[Tensor, State]],
+        core: nn.Module,
+        x: Tensor,
+        state: State,
+    ) -> None:
+        native = kernels.native
+        if native is None or x.dtype != torch.float32 or x.device.type != "cpu":
+            raise CannotRecordError("kernels are for float32 on a CPU")
+        if any(not w.is_contiguous() or w.is_neg() for w in core.parameters()):
+            raise CannotRecordError("a weight has gaps in memory")
+        with torch.inference_mode(False), torch.no_grad():
+            self._x = torch.zeros_like(x)
+            leaves = [leaf for _, leaf in named_leaves(state)]
+            old = {_memory(leaf) for leaf in leaves}
+            with Recorder([self._x, *leaves]) as recorder:
+                self._y, end = run(self._x, state)
+                ends = [x.clone() if _memory(x) in old else x for _, x in named_leaves(end)]
+            for leaf, new in zip(leaves, ends, strict=True):
+                recorder.copy(leaf, new)
+        self._recorder = recorder
+        self._watches = [
+            native.Watch(
+                part._parameters, [k for k, w in part._parameters.items() if w is not None]
+            )
+            for part in core.modules()
+            if part._parameters
+        ]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Run one step for x (B, D), and return y."""
+        self._x.copy_(x)
+        self._recorder.program.run()
+        return self._y.clone()
+
+    def changed(self, every: bool) -> bool:
+        """Return whether a weight has changed; with `every`, all of their numbers are compared."""
+        return any(watch.changed(every) for watch in self._watches)
+
+
+class Recorder(TorchDispatchMode):
+    """A context that notes the operations that depend on some tensors.
+
+    Args:
+        inputs: the tensors that change from step to step.  The program reads them, and the results
+            of the recorded operations stay where they are after each run of `program`.
+
+    Raises:
+        CannotRecordError: an operation has no native counterpart; it is raised where it is called.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        assert kernels.native is not None
+        self.program = kernels.native.Program()
+        self._changing = {_memory(x) for x in inputs}
+        self._alive: list[Any] = []  # no memory may be used twice
+        self.masks: dict[int, Tensor] = {}  # for the memory of truth values, 1 where they are true
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run an operation, and note it."""
+        if function._schema.is_mutable or torch.Tag.nondeterministic_seeded in function.tags:
+            raise CannotRecordError(str(function))
+        found = function(*args, **(kwargs or {}))
+        inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        results = [x for x in tree_leaves(found) if isinstance(x, Tensor)]
+        self._alive.append((inputs, results))
+        if not any(_memory(x) in self._changing for x in inputs):
+            return found
+        places = {_memory(x) for x in inputs}
+        if not results or not all(_memory(x) in places for x in results):  # not a view
+            try:
+                OPERATIONS[str(function)](self, results, *args, **(kwargs or {}))
+            except (KeyError, TypeError) as error:  # an unknown operation or argument
+                raise CannotRecordError(str(function)) from error
+            self._changing.update(map(_memory, results))
+        return found
+
+    def copy(self, to: Tensor, source: Tensor) -> None:
+        """Note that `to` becomes a copy of `source`, which has the same shape."""
+        self.elementwise("copy", to, source)
+
+    def elementwise(self, name: str, out: Tensor, *operands: Tensor | float) -> None:
+        """Note an operation on each number, with operands that can be broadcast."""
+        whole = [out, *(self._number(x, out).expand(out.shape) for x in operands)]
+        self._add(name, *_four_dimensions(whole))
+
+    def reduce(self, name: str, out: Tensor, x: Tensor, dim: int) -> None:
+        """Note an operation that reduces one dimension of x."""
+        kept = out if out.dim() == x.dim() else out.unsqueeze(dim)
+        kept, x = kept.movedim(dim, -1), x.movedim(dim, -1)
+        both = _four_dimensions([kept[..., 0], x[..., 0]], dimensions=MOST - 1)
+        views = [
+            _view(one, (*one.shape, whole.shape[-1]), (*one.stride(), whole.stride(-1)))
+            for one, whole in zip(both, (kept, x), strict=True)
+        ]
+        self._add(name, *views)
+
+    def matmul(self, out: Tensor, a: Tensor, b: Tensor, bias: Tensor | None = None) -> None:
+        """Note a product of matrices, out (..., M, N) = a (..., M, K) @ b (..., K, N) + bias."""
+        out, a, b = (x.unsqueeze(0) if x.dim() == 2 else x for x in (out, a, b))
+        shape = (*out.shape, a.shape[2])
+        a = a.unsqueeze(2).expand(shape)
+        b = b.transpose(1, 2).unsqueeze(1).expand(shape)
+        if bias is not None:
+            bias = bias.expand(out.shape).unsqueeze(3)
+        self._add("matmul", out.unsqueeze(3), a, b, bias)
+
+    def layer_norm(self, out: Tensor, x: Tensor, gain: Tensor, bias: Tensor, eps: float) -> None:
+        """Note layer normalisation over the last dimension."""
+        if not x.is_contiguous():
+            raise CannotRecordError("layer norm of an array that is not contiguous")
+        rows = (t.view(1, 1, -1, t.shape[-1]) for t in (out, x, gain, bias))
+        self._add("layer_norm", *rows, self._number(eps, x).view(1, 1, 1, 1))
+
+    def _number(self, x: Tensor | float, like: Tensor) -> Tensor:
+        return x if isinstance(x, Tensor) else like.new_tensor(float(x))
+
+    def _add(self, name: str, *operands: Tensor | None) -> None:
+        if any(x is not None and x.dtype != torch.float32 for x in operands):
+            raise CannotRecordError(f"{name} of another type than float32")
+        self._alive.append(operands)
+        self.program.add(name, *operands)
+
+
+def _memory(x: Tensor) -> int:
+    return x.untyped_storage().data_ptr()
+
+
+def _view(x: Tensor, size: Sequence[int], stride: Sequence[int]) -> Tensor:
+    return x.as_strided(size, stride, x.storage_offset())
+
+
+def _four_dimensions(tensors: Sequence[Tensor], dimensions: int = MOST) -> list[Tensor]:
+    """Return tensors of one shape with this number of dimensions, in the same order of numbers.
+
+    Adjacent dimensions become one wherever the strides of all tensors allow it.
+
+    Raises:
+        CannotRecordError: more dimensions are needed.
+    """
+    merged: list[tuple[int, ...]] = []  # size and strides
+    dims = zip(tensors[0].shape, *(x.stride() for x in tensors), strict=True)
+    for size, *strides in sorted((d for d in dims if d[0] != 1), key=lambda d: -d[1]):
+        if merged and all(a == b * size for a, b in zip(merged[-1][1:], strides, strict=True)):
+            merged[-1] = (merged[-1][0] * size, *strides)
+        else:
+            merged.append((size, *strides))
+    if len(merged) > dimensions:
+        raise CannotRecordError(f"an operation on {len(merged)} dimensions")
+    missing = [(1,) + (0,) * len(tensors)] * (dimensions - len(merged))
+    sizes, *every = zip(*missing, *merged, strict=True)
+    return [_view(x, sizes, strides) for x, strides in zip(tensors, every, strict=True)]
+
+
+Note = Callable[..., None]  # of the recorder, the results, and the arguments of the operation
+
+
+def _each(name: str, operands: int = 1) -> Note:
+    """Return how an operation on each number is noted, given the number of its operands."""
+
+    def note(to: Recorder, results: list[Tensor], *given: Tensor | float) -> None:
+        if len(given) != operands:
+            raise CannotRecordError(f"{name} of {len(given)} arguments")
+        to.elementwise(name, results[0], *given)
+
+    return note
+
+
+def _subtracted(to: Recorder, results: list[Tensor], x: Tensor, number: float) -> None:
+    to.elementwise("sub", results[0], number, x)
+
+
+def _clamp(
+    to: Recorder,
+    results: list[Tensor],
+    x: Tensor,
+    low: float | None = None,
+    high: float | None = None,
+) -> None:
+    for name, bound in (("maximum", low), ("minimum", high)):
+        if bound is not None:
+            to.elementwise(name, results[0], x, bound)
+            x = results[0]
+
+
+def _power(to: Recorder, results: list[Tensor], x: Tensor, exponent: float) -> None:
+    if exponent != 2:
+        raise CannotRecordError(f"the power {exponent}")
+    to.elementwise("mul", results[0], x, x)
+
+
+def _reduce(name: str) -> Note:
+    def note(
+        to: Recorder, results: list[Tensor], x: Tensor, dim: Sequence[int], *_: object
+    ) -> None:
+        if dim is None or len(dim) != 1:
+            raise CannotRecordError(f"{name} over {dim}")
+        to.reduce(name, results[0], x, dim[0] % x.dim())
+
+    return note
+
+
+def _norm(
+    to: Recorder,
+    results: list[Tensor],
+    x: Tensor,
+    order: float = 2,
+    dim: Sequence[int] | None = None,
+    *_: object,
+) -> None:
+    if order != 2:
+        raise CannotRecordError(f"the norm of order {order}")
+    _reduce("norm")(to, results, x, dim)
+
+
+def _product(to: Recorder, results: list[Tensor], a: Tensor, b: Tensor) -> None:
+    to.matmul(results[0], a, b)
+
+
+def _product_plus(to: Recorder, results: list[Tensor], bias: Tensor, a: Tensor, b: Tensor) -> None:
+    to.matmul(results[0], a, b, bias)
+
+
+def _copy(to: Recorder, results: list[Tensor], x: Tensor, **_: object) -> None:
+    to.copy(results[0], x)
+
+
+def _equal(to: Recorder, results: list[Tensor], x: Tensor, value: float) -> None:
+    mask = torch.empty_like(results[0], dtype=torch.float32)
+    to.masks[_memory(results[0])] = mask
+    to.elementwise("equal", mask, x, value)
+
+
+def _where(
+    to: Recorder, results: list[Tensor], where: Tensor, a: Tensor | float, b: Tensor | float
+) -> None:
+    if _memory(where) not in to.masks or where.shape != to.masks[_memory(where)].shape:
+        raise CannotRecordError("a mask that is not the result of a comparison")
+    to.elementwise("select", results[0], to.masks[_memory(where)], a, b)
+
+
+def _cat(to: Recorder, results: list[Tensor], parts: Sequence[Tensor], dim: int = 0) -> None:
+    places = results[0].split([x.shape[dim] for x in parts], dim)
+    for place, x in zip(places, parts, strict=True):
+        to.copy(place, x)
+
+
+def _stack(to: Recorder, results: list[Tensor], parts: Sequence[Tensor], dim: int = 0) -> None:
+    for place, x in zip(results[0].unbind(dim), parts, strict=True):
+        to.copy(place, x)
+
+
+def _pad(to: Recorder, results: list[Tensor], x: Tensor, pad: Sequence[int], *_: object) -> None:
+    inner = results[0]
+    # The border keeps the value that it has.
+    for n, (before, after) in enumerate(zip(pad[::2], pad[1::2], strict=True)):
+        dim = x.dim() - 1 - n
+        inner = inner.narrow(dim, before, inner.shape[dim] - before - after)
+    to.copy(inner, x)
+
+
+def _layer_norm(
+    to: Recorder,
+    results: list[Tensor],
+    x: Tensor,
+    shape: Sequence[int],
+    gain: Tensor,
+    bias: Tensor,
+    eps: float,
+) -> None:
+    if gain is None or bias is None or len(shape) != 1:
+        raise CannotRecordError("this form of layer norm")
+    to.layer_norm(results[0], x, gain, bias, eps)
+
+
+OPERATIONS: dict[str, Note] = {
+    **{
+        f"aten.{name}.default": _each(name)
+        for name in ("neg", "abs", "sqrt", "rsqrt", "exp", "expm1", "sigmoid", "tanh", "silu")
+    },
+    **{f"aten.{name}.Tensor": _each(name, 2) for name in ("add", "sub", "mul", "div")},
+    "aten.rsub.Scalar": _subtracted,
+    "aten.gelu.default": _each("gelu"),
+    "aten.softplus.default": _each("softplus"),
+    "aten.log_sigmoid_forward.default": _each("log_sigmoid"),
+    "aten.maximum.default": _each("maximum", 2),
+    "aten.minimum.default": _each("minimum", 2),
+    "aten.relu.default": lambda to, results, x: _clamp(to, results, x, 0),
+    "aten.clamp.default": _clamp,
+    "aten.clamp_min.default": _clamp,
+    "aten.pow.Tensor_Scalar": _power,
+    "aten.eq.Scalar": _equal,
+    "aten.where.ScalarSelf": _where,
+    "aten.where.self": _where,
+    "aten.sum.dim_IntList": _reduce("sum"),
+    "aten.mean.dim": _reduce("mean"),
+    "aten.linalg_vector_norm.default": _norm,
+    "aten.mm.default": _product,
+    "aten.bmm.default": _product,
+    "aten.addmm.default": _product_plus,
+    "aten.clone.default": _copy,
+    "aten.cat.default": _cat,
+    "aten.stack.default": _stack,
+    "aten.constant_pad_nd.default": _pad,
+    "aten.native_layer_norm.default": _layer_norm,
+}
