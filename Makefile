@@ -37,7 +37,7 @@ sanitize: $(VENV)/installed
 	$(RUN) -m cmake --build build/sanitize
 	ELMAN_TEST_NATIVE=$$(ls build/sanitize/_native.*) ASAN_OPTIONS=detect_leaks=0 \
 	  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
-	  $(RUN) -m pytest tests/kernels -k "not test_graphs and not compile and not portable and not memory and not stored" \
+	  $(RUN) -m pytest tests/kernels tests/recur/test_matrix.py tests/recur/test_record.py -k "not test_graphs and not compile and not portable and not memory and not stored" \
 	  --numprocesses auto --maxprocesses 4 --dist worksteal
 
 bench: $(VENV)/installed
