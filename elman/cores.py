@@ -54,6 +54,7 @@ class CoreSettings:
     layer_norm: bool
     peephole: bool
     block: bool
+    heads: int | None
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ OFF: dict[str, object] = {
     "layer_norm": False,
     "peephole": False,
     "block": False,
+    "heads": None,
 }
 # Settings that layers of any cell support; a cell adds those of its own equations.
 LAYERED = frozenset(
@@ -108,6 +110,8 @@ LAYERED = frozenset(
 STACKED = LAYERED | {"zoneout"}
 MATRIX = STACKED | {"weight_dropout", "recurrent_dropout"}  # a matrix multiplies the state
 GATED = MATRIX | {"layer_norm"}
+HEADED = LAYERED | {"heads"}
+OWN = MATRIX - LAYERED | {"layer_norm", "peephole", "heads"}  # arguments of a layer's constructor
 TIMED = frozenset({"weight_dropout", "recurrent_dropout", "zoneout"})
 
 
@@ -115,7 +119,9 @@ def stack(cell: Cell, settings: CoreSettings, shape: Shape) -> Stack:
     """Return layers of a cell, with the dropout of the settings."""
     from elman.recur.stack import Stack
 
-    return Stack(cell, shape.features, settings.hidden_size, **_options(settings, shape))
+    own = {name: getattr(settings, name) for name in sorted(MATRIX - LAYERED)}
+    options = _depth(settings, shape) | own
+    return Stack(cell, shape.features, settings.hidden_size, **options)
 
 
 def _depth(settings: CoreSettings, shape: Shape) -> dict[str, Any]:
@@ -129,54 +135,18 @@ def _depth(settings: CoreSettings, shape: Shape) -> dict[str, Any]:
     }
 
 
-def _options(settings: CoreSettings, shape: Shape) -> dict[str, Any]:
-    """Return the arguments of `Stack`, and of layers with a matrix that multiplies the state."""
-    return _depth(settings, shape) | {
-        "zoneout": settings.zoneout,
-        "weight_dropout": settings.weight_dropout,
-        "recurrent_dropout": settings.recurrent_dropout,
-    }
-
-
 def layers(name: str, honours: frozenset[str] = LAYERED) -> Core:
     """Return the layers with this name in `elman.recur`."""
 
     def build(settings: CoreSettings, shape: Shape) -> Stack:
         from elman import recur
 
-        options = _depth(settings, shape)
-        own = {"zoneout", "weight_dropout", "recurrent_dropout"} & honours
-        options |= {name: getattr(settings, name) for name in sorted(own)}
+        own = {name: getattr(settings, name) for name in sorted(OWN & honours)}
+        options = _depth(settings, shape) | own
         found: Stack = getattr(recur, name)(shape.features, settings.hidden_size, **options)
         return found
 
     return Core(build, honours)
-
-
-def _rnn(settings: CoreSettings, shape: Shape) -> Stack:
-    from elman.recur.rnn import RNN
-
-    options = _options(settings, shape)
-    return RNN(shape.features, settings.hidden_size, **options, layer_norm=settings.layer_norm)
-
-
-def _lstm(settings: CoreSettings, shape: Shape) -> Stack:
-    from elman.recur.lstm import LSTM
-
-    return LSTM(
-        shape.features,
-        settings.hidden_size,
-        **_options(settings, shape),
-        layer_norm=settings.layer_norm,
-        peephole=settings.peephole,
-    )
-
-
-def _gru(settings: CoreSettings, shape: Shape) -> Stack:
-    from elman.recur.gru import GRU
-
-    options = _options(settings, shape)
-    return GRU(shape.features, settings.hidden_size, **options, layer_norm=settings.layer_norm)
 
 
 def timed_layer(name: str) -> Core:
@@ -200,19 +170,19 @@ def timed_layer(name: str) -> Core:
 
 
 CORES = {
-    "rnn": Core(_rnn, GATED),
-    "lstm": Core(_lstm, GATED | {"peephole"}),
-    "gru": Core(_gru, GATED),
+    "rnn": layers("RNN", GATED),
+    "lstm": layers("LSTM", GATED | {"peephole"}),
+    "gru": layers("GRU", GATED),
     "mingru": layers("MinGRU", STACKED),
     "minlstm": layers("MinLSTM", STACKED),
     "lru": layers("LRU"),
     "rglru": layers("RGLRU"),
-    "deltanet": layers("DeltaNet"),
-    "gated-deltanet": layers("GatedDeltaNet"),
-    "gla": layers("GLA"),
-    "mamba2": layers("Mamba2"),
-    "mlstm": layers("MLSTM"),
-    "slstm": layers("SLSTM", MATRIX),
+    "deltanet": layers("DeltaNet", HEADED),
+    "gated-deltanet": layers("GatedDeltaNet", HEADED),
+    "gla": layers("GLA", HEADED),
+    "mamba2": layers("Mamba2", HEADED),
+    "mlstm": layers("MLSTM", HEADED),
+    "slstm": layers("SLSTM", MATRIX | HEADED),
     "lem": layers("LEM", MATRIX),
     "grud": timed_layer("GRUD"),
     "gruwe": timed_layer("GRUwE"),

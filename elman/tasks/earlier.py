@@ -24,6 +24,7 @@ DECIDED = (  # settings that a language model in start_from decides
     "layer_norm",
     "peephole",
     "block",
+    "heads",
     "tokens",
     "vocabulary_size",
     "min_count",
