@@ -72,6 +72,8 @@ class Cell(ABC):
         (torch.Size([4, 10, 16]), torch.Size([4, 4, 8]))
     """
 
+    # Weights without weight decay: rates of forgetting, which it would move far from their start.
+    undecayed: tuple[str, ...] = ()
     steps_alone = True  # whether a sequence of one element costs less by `step` than by `sequence`
 
     @abstractmethod

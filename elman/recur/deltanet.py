@@ -45,6 +45,7 @@ class DeltaNetCell(ConvolvedCell):
 
     gated: bool = False
     delta = True
+    undecayed = ("log_decay", "bias_decay")
 
     def weight_shapes(self, features: int, hidden: int) -> Shapes:
         """Return the shapes of the weights; `weight` has W_q, W_k, W_v, W_b, and W_a and W_g."""

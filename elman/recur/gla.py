@@ -40,6 +40,8 @@ class GLACell(MatrixCell):
         heads: number of heads; None for heads of 64 units if 64 divides H, otherwise for one.
     """
 
+    undecayed = ("bias_decay",)
+
     def weight_shapes(self, features: int, hidden: int) -> Shapes:
         """Return the shapes of the weights; `weight` has W_q, W_k, W_v, W_r and W_1."""
         return {

@@ -46,6 +46,7 @@ class LRUCell(Cell):
     r_min: float = 0.9
     r_max: float = 0.999
     max_phase: float = 2 * math.pi
+    undecayed = ("nu_log", "theta_log", "gamma_log")
 
     def __post_init__(self) -> None:
         if not (0 <= self.r_min < self.r_max <= 1 and 0 < self.max_phase <= 2 * math.pi):

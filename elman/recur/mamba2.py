@@ -37,6 +37,8 @@ class Mamba2Cell(ConvolvedCell):
         heads: number of heads; None for heads of 64 units if 64 divides H, otherwise for one.
     """
 
+    undecayed = ("log_decay", "bias_step")
+
     def weight_shapes(self, features: int, hidden: int) -> Shapes:
         """Return the shapes of the weights; `weight` has W_q, W_k, W_v, W_d and W_g."""
         heads = count_heads(hidden, self.heads)

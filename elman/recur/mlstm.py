@@ -42,6 +42,7 @@ class MLSTMCell(Cell):
     """
 
     heads: int | None = None
+    undecayed = ("bias",)
 
     def state_shapes(self, hidden: int) -> Shapes:
         """Return the shapes of h, of C and n as one matrix, and of m."""

@@ -45,6 +45,8 @@ NEVER = -1e-30  # largest log a_t: the square root of 1 - a_t^2 has no derivativ
 class RGLRUCell(Cell):
     """The equations at the top of this file; the state is (y, h, tail)."""
 
+    undecayed = ("decay",)
+
     def state_shapes(self, hidden: int) -> Shapes:
         """Return the shapes of y, h and the last three u."""
         return {"y": (hidden,), "h": (hidden,), "tail": (KERNEL - 1, hidden)}

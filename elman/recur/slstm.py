@@ -48,6 +48,7 @@ class SLSTMCell(Cell):
     """
 
     heads: int | None = None
+    undecayed = ("bias",)
 
     def state_shapes(self, hidden: int) -> Shapes:
         """Return the shapes of h, c, n and m."""

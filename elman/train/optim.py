@@ -12,19 +12,37 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Iterator
+from itertools import product
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from elman.recur.stack import Stack
 from elman.train.settings import TrainingSettings
 
 NEVER = 1e12  # a step that no run reaches
 
 
-def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> Optimizer:
-    """Build the optimiser of the settings, fused where torch has a fused version."""
+def build_optimizer(
+    parameters: Iterable[nn.Parameter],
+    settings: TrainingSettings,
+    undecayed: Iterable[nn.Parameter] = (),
+) -> Optimizer:
+    """Build the optimiser of the settings, fused where torch has a fused version.
+
+    Args:
+        parameters: all parameters.
+        settings: the kind of optimiser, the learning rate and the weight decay.
+        undecayed: those of the parameters that have no weight decay.
+    """
     rate, decay = settings.learning_rate, settings.weight_decay
+    apart = {id(parameter) for parameter in undecayed}
+    if apart:
+        every = list(parameters)
+        kept = [p for p in every if id(p) in apart]
+        others = [p for p in every if id(p) not in apart]
+        parameters = [{"params": others}, {"params": kept, "weight_decay": 0.0}]  # type: ignore
     if settings.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
     if settings.optimizer == "adamw":
@@ -33,6 +51,17 @@ def build_optimizer(parameters: Iterable[nn.Parameter], settings: TrainingSettin
         return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, fused=True)
     # With t0 out of reach the average equals the weights; `start_averaging` sets t0.
     return torch.optim.ASGD(parameters, lr=rate, lambd=0.0, t0=NEVER, weight_decay=decay)
+
+
+def find_undecayed(model: nn.Module) -> list[nn.Parameter]:
+    """Return the weights of recurrent layers that their cells exclude from weight decay."""
+    found: list[nn.Parameter] = []
+    for core in model.modules():
+        if isinstance(core, Stack):
+            for layer, direction in product(range(core.num_layers), range(core.directions)):
+                weights = core.weights(layer, direction)
+                found += [weights[name] for name in core.cell.undecayed]  # type: ignore[misc]
+    return found
 
 
 def use_learning_rate(optimizer: Optimizer, rate: float) -> None:

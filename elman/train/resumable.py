@@ -28,7 +28,7 @@ from elman.train.checkpoint import (
 )
 from elman.train.chunks import Batches, Refit
 from elman.train.fabric import gather
-from elman.train.optim import build_optimizer
+from elman.train.optim import build_optimizer, find_undecayed
 from elman.train.position import Position
 from elman.train.settings import TrainingSettings
 
@@ -57,7 +57,7 @@ class Resumable:
     ) -> None:
         self.model, self.train, self.settings, self.refit = model, train, settings, refit
         self.fabric, self.folder, self.journal = fabric, folder, journal
-        self.optimizer = build_optimizer(model.parameters(), settings)
+        self.optimizer = build_optimizer(model.parameters(), settings, find_undecayed(model))
         self.generator = torch.Generator(fabric.device)
         self.generator.manual_seed(settings.seed * 1000 + fabric.global_rank)
         self.position = Position()

@@ -29,8 +29,9 @@ from elman.train.chunks import DocumentBatches, Refit, StreamBatches
 from elman.train.evaluate import evaluate
 from elman.train.fabric import build_fabric
 from elman.train.loop import fit
-from elman.train.optim import build_optimizer, learning_rate, use_learning_rate
+from elman.train.optim import build_optimizer, find_undecayed, learning_rate, use_learning_rate
 from elman.train.settings import TrainingSettings
+from tests.laws.cores import CORES, build
 
 V = 11
 BASE = TrainingSettings(
@@ -544,6 +545,21 @@ def test_asgd_uses_the_current_rate_of_the_schedule() -> None:
         optimizer.step()
         moved.append(before - parameter.item())
     assert moved == [1.0, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("name", sorted(CORES))
+def test_rates_of_forgetting_have_no_weight_decay(name: str) -> None:
+    core = build(name, dtype=torch.float32)
+    settings = replace(BASE, optimizer="sgd", learning_rate=1.0, weight_decay=0.5)
+    optimizer = build_optimizer(core.parameters(), settings, find_undecayed(core))
+    before = {key: w.detach().clone() for key, w in core.named_parameters()}
+    for parameter in core.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for key, weight in core.named_parameters():
+        undecayed = any(key.startswith(f"{part}_l") for part in core.cell.undecayed)
+        factor = 1.0 if undecayed else 0.5
+        torch.testing.assert_close(weight.detach(), factor * before[key])
 
 
 def test_a_bidirectional_core_is_refused_if_the_state_is_carried() -> None:
