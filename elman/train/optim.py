@@ -60,7 +60,7 @@ def find_undecayed(model: nn.Module) -> list[nn.Parameter]:
         if isinstance(core, Stack):
             for layer, direction in product(range(core.num_layers), range(core.directions)):
                 weights = core.weights(layer, direction)
-                found += [weights[name] for name in core.cell.undecayed]  # type: ignore[misc]
+                found += [weights[name] for name in core.cell.undecayed if name in weights]  # type: ignore[misc]
     return found
 
 
