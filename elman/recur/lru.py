@@ -27,10 +27,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from elman.errors import ArgumentError
 from elman.kernels.autograd import seen_by_torch
+from elman.kernels.products import linear
 from elman.recur.cell import Cell, Leaves, Masks, Shapes, Weights
 from elman.recur.linear import last_outputs
 from elman.recur.scan import linear_recurrence
@@ -138,14 +138,14 @@ def _eigenvalues(weights: Weights) -> Tensor:
 def _read(x: Tensor, weights: Weights) -> Tensor:
     """Return the real and imaginary parts of gamma * (B x), (..., H, 2), for x (..., F)."""
     gamma = weights["gamma_log"].exp().repeat_interleave(2)
-    read = _wide(F.linear(x, weights["weight_in"] * gamma[:, None]))
+    read = _wide(linear(x, weights["weight_in"] * gamma[:, None]))
     return read.reshape(*read.shape[:-1], -1, 2)
 
 
 def _write(s: Tensor, x: Tensor, weights: Weights) -> Tensor:
     """Return y (..., H) for the real and imaginary parts of s, (..., H, 2), and x (..., F)."""
-    skip = F.linear(x, weights["weight_skip"])
-    return F.linear(s.flatten(-2).to(x.dtype), weights["weight_out"]) + skip
+    skip = linear(x, weights["weight_skip"])
+    return linear(s.flatten(-2).to(x.dtype), weights["weight_out"]) + skip
 
 
 class LRU(Stack):
