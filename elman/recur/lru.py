@@ -137,8 +137,11 @@ def _eigenvalues(weights: Weights) -> Tensor:
 
 def _read(x: Tensor, weights: Weights) -> Tensor:
     """Return the real and imaginary parts of gamma * (B x), (..., H, 2), for x (..., F)."""
-    gamma = weights["gamma_log"].exp().repeat_interleave(2)
-    read = _wide(linear(x, weights["weight_in"] * gamma[:, None]))
+    gamma, matrix = weights["gamma_log"].exp().repeat_interleave(2), weights["weight_in"]
+    if x.numel() < matrix.numel():  # scale whichever is smaller
+        read = _wide(gamma * linear(x, matrix))
+    else:
+        read = _wide(linear(x, matrix * gamma[:, None]))
     return read.reshape(*read.shape[:-1], -1, 2)
 
 

@@ -3,7 +3,8 @@
     y_t, state_t = core(x_t, state_{t-1})
 
 is the contract of every causal core with T = 1.  A `Stream` runs it with the weights packed once
-and the state replaced in place, so that a step costs little more than reading the weights.
+and the state replaced in place, so that a step costs little more than reading the weights.  A cell
+without a kernel runs its `step` as it is, without what a call for sequences needs.
 """
 
 from __future__ import annotations
@@ -62,6 +63,12 @@ class Stream:
         _, empty = self._run_core(self._example[:, None], None)
         with torch.inference_mode(False):  # the state outlives the mode
             self._state = map_state(torch.zeros_like, empty)
+        self._by_step = (
+            isinstance(core, Stack)
+            and type(core).forward is Stack.forward
+            and core.cell.kernel() is None
+            and not any(core.zoneout)
+        )
         self._layers: Any = None
         self._alive: list[Any] = []
         self._watch: Any = None
@@ -88,11 +95,30 @@ class Stream:
                 f"x must be {tuple(self._shape)} of {self._dtype}, "
                 f"got {tuple(x.shape)} of {x.dtype}"
             )
+        if self._by_step:
+            return self._step(x)
         if self._layers is None or self._watch.changed(False):
             return self.run(x[:, None])[:, 0]
         dense = x.is_contiguous() and not x.is_neg()
         self._layers.step(x if dense else resolved(x).contiguous(), self._use_threads())
         return self._output.clone()
+
+    @torch.no_grad()
+    def _step(self, x: Tensor) -> Tensor:
+        """Compute the equations of the cell once in each layer, and replace the state in place."""
+        core = self.core
+        assert isinstance(core, Stack)
+        self._check_kind()
+        leaves: Any = (self._state,) if core.leaves == 1 else self._state
+        for k in range(core.num_layers):
+            state = tuple(part[k] if isinstance(part, Tensor) else part[k][0] for part in leaves)
+            weights = core.weights(k)
+            read = core.cell.inputs(x[None], weights)[0]
+            new = core.cell.step(read, state, weights, seen=state[0])
+            for leaf, now in zip(state, new, strict=True):
+                leaf.copy_(now)
+            x = new[0]
+        return x
 
     def run(self, x: Tensor) -> Tensor:
         """Return the outputs (B, T, output_size) for the next T elements x (B, T, input_size)."""
