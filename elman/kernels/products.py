@@ -19,7 +19,7 @@ from elman.kernels.autograd import refuse_second_derivatives, resolved, seen_by_
 
 FEW = 64  # rows; for fewer, packing a large matrix takes longer than it saves
 LARGE = 1 << 18  # numbers; a matrix with more is large
-SMALL = 1 << 20  # multiplications; a smaller product costs less than a call from Python
+SMALL = 1 << 20  # multiplications; a smaller product costs less than a function of Python
 TURNED = 1 << 17  # floats; the gradient of a matrix is small if it has at most so many
 
 
@@ -60,12 +60,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     It runs in our kernel, with its own backward pass, where that is faster.
 
     Args:
-        x: (T, B, K) with any strides.
+        x: (T, B, K) or (B, K) with any strides.
         weight: W (M, K).
         bias: b (M).
 
     Returns:
-        (T, B, M).
+        (T, B, M) or (B, M).
 
     Example:
         >>> import torch
@@ -74,7 +74,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         [6.0, 6.0]
     """
     given = (x, weight) if bias is None else (x, weight, bias)
-    if not _run_ours(x, weight, given):
+    large = x.shape[:-1].numel() * weight.numel() >= SMALL
+    if not large or not _run_ours(x, weight, given):
         return F.linear(x, weight, bias)
     if torch.is_grad_enabled() and any(t.requires_grad for t in given):
         return _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call, no-any-return]
@@ -85,11 +86,11 @@ def block_linear(x: Tensor, weight: Tensor) -> Tensor:
     """Multiply by several block-diagonal matrices, whose results are put side by side.
 
     Args:
-        x: (T, B, G V).
+        x: (T, B, G V) or (B, G V).
         weight: G blocks of each of M matrices, (M, G, U, V).
 
     Returns:
-        (T, B, M G U).
+        (T, B, M G U) or (B, M G U).
 
     Example:
         >>> import torch
@@ -107,20 +108,19 @@ def block_linear(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _run_ours(x: Tensor, weight: Tensor, given: tuple[Tensor, ...]) -> bool:
-    """Return whether our kernel multiplies x (T, B, K) by a matrix, with a backward pass."""
-    rows, numbers = x.shape[:-1].numel(), weight.numel()
-    if rows * numbers < SMALL or not _own(rows, numbers) or torch.is_autocast_enabled("cpu"):
+    """Return whether our kernel multiplies x (..., K) by a matrix, with a backward pass."""
+    if not _own(x.shape[:-1].numel(), weight.numel()) or torch.is_autocast_enabled("cpu"):
         return False
-    if seen_by_torch() or torch.compiler.is_compiling() or x.dim() != 3:
+    if seen_by_torch() or torch.compiler.is_compiling():
         return False
     return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in given)
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    y = x.new_empty(*x.shape[:2], len(weight))
+    y = x.new_empty(*x.shape[:-1], len(weight))
     x, weight = resolved(x), resolved(weight)
     bias = None if bias is None else resolved(bias)
-    multiply(Steps(x), weight, y.flatten(0, 1), transposed=True, bias=bias)
+    multiply(Steps(x), weight, _rows(y), transposed=True, bias=bias)
     return y
 
 
@@ -138,7 +138,7 @@ class _Linear(torch.autograd.Function):
         sums: dict[str, Tensor] = {}
         if ctx.needs_input_grad[0]:
             d_x = x.new_empty(x.shape)
-            multiply(Steps(rows), weight, d_x.flatten(0, 1), transposed=False)
+            multiply(Steps(rows), weight, _rows(d_x), transposed=False)
         if ctx.needs_input_grad[1]:
             add_products(sums, rows, {"weight": Steps(x)})
         if ctx.needs_input_grad[2]:
@@ -148,9 +148,9 @@ class _Linear(torch.autograd.Function):
 
 def _block_linear(x: Tensor, weight: Tensor) -> Tensor:
     assert native is not None
-    y = x.new_empty(*x.shape[:2], weight.shape[:3].numel())
+    y = x.new_empty(*x.shape[:-1], weight.shape[:3].numel())
     rows, weight = _rows(x), resolved(weight).contiguous()
-    native.block_product(rows, weight, y.flatten(0, 1), torch.get_num_threads())
+    native.block_product(rows, weight, _rows(y), torch.get_num_threads())
     return y
 
 
@@ -168,13 +168,13 @@ class _BlockLinear(torch.autograd.Function):
         d_x = x.new_empty(x.shape) if ctx.needs_input_grad[0] else None
         d_w = weight.new_empty(weight.shape) if ctx.needs_input_grad[1] else None
         rows, of_x, dense = _rows(d_y), _rows(x), resolved(weight).contiguous()
-        flat = None if d_x is None else d_x.flatten(0, 1)
-        native.block_gradients(rows, of_x, dense, flat, d_w, torch.get_num_threads())
+        to_x = None if d_x is None else _rows(d_x)
+        native.block_gradients(rows, of_x, dense, to_x, d_w, torch.get_num_threads())
         return d_x, d_w
 
 
 def _rows(x: Tensor) -> Tensor:
-    """Return x (T, B, K) as a matrix (N, K) whose rows are dense."""
+    """Return x (..., K) as a matrix (N, K) whose rows are dense."""
     rows = resolved(x).reshape(-1, x.shape[-1])
     return rows if rows.stride(1) == 1 else rows.contiguous()
 

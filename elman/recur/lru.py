@@ -116,7 +116,7 @@ class LRUCell(Cell):
                 x, state, weights, masks=masks, lengths=lengths, reverse=reverse
             )
         read = torch.view_as_complex(_read(x, weights))
-        start = torch.complex(*state[1].to(read.real.dtype).unbind(-1))
+        start = torch.view_as_complex(state[1].to(read.real.dtype).contiguous())
         factors = torch.view_as_complex(_eigenvalues(weights))
         s, end = linear_recurrence(factors, read.transpose(0, 1), start, lengths, reverse=reverse)
         y = _write(torch.view_as_real(s.transpose(0, 1)), x, weights).to(state[0].dtype)
