@@ -14,6 +14,9 @@ peers compute the same layer with products and functions of torch, and the recur
 - the scan in log-space of the minGRU paper (arXiv:2410.01201, appendix B), which needs positive
   states: its candidates are g(n) with g(n) = n + 0.5 for n >= 0 and sigmoid(n) otherwise.
 
+Products with matrices are most of such a step, so the recurrence with its gates is also measured
+without them: forward and backward, with gradients of the arguments of the gates.
+
 A live step is one element of one row: ours by `elman.Stream`, the peer by the cell's equations in
 torch.  Our GRU and LSTM are measured beside.  It writes benchmarks/results/linear_cells.json.
 """
@@ -35,6 +38,7 @@ from torch.nn import functional as F
 
 import elman
 from elman import kernels
+from elman.kernels.gated_scan import GATES, Scan, run_gated_scan
 from elman.recur.scan import plain_scan
 from elman.recur.stack import Stack
 from elman.train.memory import keep_freed_memory
@@ -95,30 +99,23 @@ def loop(a: Tensor, b: Tensor) -> Tensor:
     return plain_scan(a, b, None, None, False)[0]
 
 
-def min_gru(scan: Run, x: Tensor, w: Weights) -> Tensor:
-    update, new = F.linear(x, w["weight"], w["bias"]).chunk(2, -1)
-    return scan(torch.sigmoid(-update), torch.sigmoid(update) * new)
+def gated(x: Tensor, w: Weights) -> Tensor:
+    return F.linear(x, w["weight"], w["bias"])
 
 
-def min_lstm(scan: Run, x: Tensor, w: Weights) -> Tensor:
-    forget, take, new = F.linear(x, w["weight"], w["bias"]).chunk(3, -1)
+def min_gru(scan: Run, gates: Tensor, new: Callable[[Tensor], Tensor] = lambda n: n) -> Tensor:
+    update, n = gates.chunk(2, -1)
+    return scan(torch.sigmoid(-update), torch.sigmoid(update) * new(n))
+
+
+def min_lstm(scan: Run, gates: Tensor, new: Callable[[Tensor], Tensor] = lambda n: n) -> Tensor:
+    forget, take, n = gates.chunk(3, -1)
     ratio = F.softplus(-take) - F.softplus(-forget)
-    return scan(torch.sigmoid(ratio), torch.sigmoid(-ratio) * new)
+    return scan(torch.sigmoid(ratio), torch.sigmoid(-ratio) * new(n))
 
 
 def positive(x: Tensor) -> Tensor:
     return torch.where(x >= 0, x + 0.5, torch.sigmoid(x))
-
-
-def min_gru_positive(scan: Run, x: Tensor, w: Weights) -> Tensor:
-    update, new = F.linear(x, w["weight"], w["bias"]).chunk(2, -1)
-    return scan(torch.sigmoid(-update), torch.sigmoid(update) * positive(new))
-
-
-def min_lstm_positive(scan: Run, x: Tensor, w: Weights) -> Tensor:
-    forget, take, new = F.linear(x, w["weight"], w["bias"]).chunk(3, -1)
-    ratio = F.softplus(-take) - F.softplus(-forget)
-    return scan(torch.sigmoid(ratio), torch.sigmoid(-ratio) * positive(new))
 
 
 def in_logs(log_a: Tensor, log_b: Tensor) -> Tensor:
@@ -130,13 +127,13 @@ def log_positive(x: Tensor) -> Tensor:
     return torch.where(x >= 0, (F.relu(x) + 0.5).log(), -F.softplus(-x))
 
 
-def min_gru_in_logs(x: Tensor, w: Weights) -> Tensor:
-    update, new = F.linear(x, w["weight"], w["bias"]).chunk(2, -1)
+def min_gru_in_logs(gates: Tensor) -> Tensor:
+    update, new = gates.chunk(2, -1)
     return in_logs(-F.softplus(update), -F.softplus(-update) + log_positive(new))
 
 
-def min_lstm_in_logs(x: Tensor, w: Weights) -> Tensor:
-    forget, take, new = F.linear(x, w["weight"], w["bias"]).chunk(3, -1)
+def min_lstm_in_logs(gates: Tensor) -> Tensor:
+    forget, take, new = gates.chunk(3, -1)
     ratio = F.softplus(-take) - F.softplus(-forget)
     return in_logs(-F.softplus(-ratio), -F.softplus(ratio) + log_positive(new))
 
@@ -161,11 +158,17 @@ def rg_lru(scan: Run, x: Tensor, w: Weights) -> Tensor:
     return F.linear(h * F.gelu(F.linear(x, w["weight_gelu"], w["bias_gelu"])), w["weight_out"])
 
 
-# The layers with any scan; and in logarithms, beside the equations that they compute.
-LAYERS = {"MinGRU": min_gru, "MinLSTM": min_lstm, "LRU": lru, "RGLRU": rg_lru}
-LOGS = {
-    "MinGRU": (min_gru_in_logs, min_gru_positive),
-    "MinLSTM": (min_lstm_in_logs, min_lstm_positive),
+# The layers with any scan, and in logarithms.
+LAYERS: dict[str, Callable[[Run, Tensor, Weights], Tensor]] = {
+    "MinGRU": lambda scan, x, w: min_gru(scan, gated(x, w)),
+    "MinLSTM": lambda scan, x, w: min_lstm(scan, gated(x, w)),
+    "LRU": lru,
+    "RGLRU": rg_lru,
+}
+# The name of the native scan, the gates with any scan, and in logarithms.
+GATED = {
+    "MinGRU": ("min_gru", min_gru, min_gru_in_logs),
+    "MinLSTM": ("min_lstm", min_lstm, min_lstm_in_logs),
 }
 
 
@@ -201,18 +204,59 @@ def programs(name: str, shape: tuple[int, int, int]) -> dict[str, Callable[[], o
         SCANS[0]: training(lambda x, w: layer(associative, x, w), core, x, d_y),
     }
     wanted = dict.fromkeys(run, lambda x, w: layer(loop, x, w))
-    if name in LOGS:
-        fast, slow = LOGS[name]
-        run[SCANS[1]] = training(fast, core, x, d_y)
-        wanted[SCANS[1]] = lambda x, w: slow(loop, x, w)
+    if name in GATED:
+        _, slow, fast = GATED[name]
+        run[SCANS[1]] = training(lambda x, w: fast(gated(x, w)), core, x, d_y)
+        wanted[SCANS[1]] = lambda x, w: slow(loop, gated(x, w), positive)
     for program, call in run.items():
-        expected = training(wanted[program], exact, x.double(), d_y.double())()
-        for found, true in zip(call(), expected, strict=True):
-            error = float((found - true).detach().abs().max() / true.detach().abs().max())
-            assert error < TOLERANCE[program], f"{program}, {name} {shape}: off by {error:.1e}"
+        exact_call = training(wanted[program], exact, x.double(), d_y.double())
+        compare(program, f"{name} {shape}", call(), exact_call())
     for beside in ("GRU", "LSTM"):
         other = core_of(beside, hidden)
         run[beside] = training(lambda x, _, other=other: other(x)[0], other, x, d_y)
+    return run
+
+
+def compare(program: str, where: str, found: list[Tensor], exact: list[Tensor]) -> None:
+    for ours, true in zip(found, exact, strict=True):
+        error = float((ours - true).detach().abs().max() / true.detach().abs().max())
+        assert error < TOLERANCE[program], f"{program}, {where}: off by {error:.1e}"
+
+
+def scans(name: str, shape: tuple[int, int, int]) -> dict[str, Callable[[], object]]:
+    """Compare recurrences with their gates, without products, and return them by name."""
+    cell, torch_gates, fast = GATED[name]
+    width = GATES[cell] * shape[2]
+    # A new layer has gates of about this size; with larger ones the logarithms lose all digits.
+    given = [0.5 * torch.randn(*shape[:2], width), 0.1 * torch.randn(width)]
+    d_y = torch.randn(shape)
+
+    def native(gates: Tensor, bias: Tensor) -> Tensor:
+        state = gates.new_zeros(shape[0], shape[2])
+        return run_gated_scan(Scan(cell), gates.transpose(0, 1), bias, state)[0].transpose(0, 1)
+
+    def call(layer: Callable[[Tensor, Tensor], Tensor], kind: torch.dtype) -> Any:
+        leaves = [x.to(kind, copy=True).requires_grad_() for x in given]
+
+        def run() -> list[Tensor]:
+            y = layer(*leaves)
+            # Keeping the graph keeps the gates, which the native scan overwrites otherwise.
+            return [y, *torch.autograd.grad(y, leaves, d_y.to(kind), retain_graph=True)]
+
+        return run
+
+    layers: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "elman": native,
+        SCANS[0]: lambda gates, bias: torch_gates(associative, gates + bias),
+        SCANS[1]: lambda gates, bias: fast(gates + bias),
+    }
+    run = {program: call(layer, torch.float32) for program, layer in layers.items()}
+    for program, f in run.items():
+        new = positive if program == SCANS[1] else lambda n: n
+        exact = call(
+            lambda gates, bias, new=new: torch_gates(loop, gates + bias, new), torch.float64
+        )
+        compare(program, f"gates and scan of {name} {shape}", f(), exact())
     return run
 
 
@@ -277,7 +321,7 @@ def summary(cells: dict[str, dict[str, Any]]) -> dict[str, object]:
     found: dict[str, object] = {}
     for name in CELLS:
         for peer in (*SCANS, "step in torch", "GRU", "LSTM"):
-            for kind in ("training", "live step"):
+            for kind in ("training", "gates and scan", "live step"):
                 ratios = [
                     cell[f"{peer} / elman"]["median"]
                     for what, cell in cells.items()
@@ -303,6 +347,9 @@ def main() -> None:
     for name in CELLS:
         for shape in SHAPES:
             cells[f"{name}, training, {shape}"] = measure(programs(name, shape), given.rounds, "ms")
+            if name in GATED:
+                cell = measure(scans(name, shape), given.rounds, "ms")
+                cells[f"{name}, gates and scan, {shape}"] = cell
         for hidden in STEP_SIZES:
             cells[f"{name}, live step, H {hidden}"] = measure(
                 steps(name, hidden), given.rounds, "us"
