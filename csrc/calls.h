@@ -10,6 +10,7 @@
 
 #include "pages.h"
 #include "ragged.h"
+#include "team.h"
 #include "tensor.h"
 
 namespace {
@@ -91,6 +92,66 @@ void gradients(const Tensor& d_a, const Matrix& seen, const Tensor& d_hh, const 
     nb::gil_scoped_release release;
     chosen->outer_product(outer);
     if (inner) chosen->product(*inner);
+}
+
+// M block-diagonal matrices of G blocks each, w (M, G, U, V), whose products y (N, M G U) with
+// x (N, G V) lie side by side.
+struct Blocks {
+    static constexpr int64_t TOGETHER = 256;  // rows for each pass over the blocks, which stay in the L2 cache
+    int64_t N, M, G, U, V, threads;
+    Tensor::Matrix x, y;
+    const float* w;
+
+    Blocks(const Tensor& x, const Tensor& w, const Tensor& y, int64_t threads)
+        : N(x.extent(0)), M(w.extent(0)), G(w.extent(1)), U(w.extent(2)), V(w.extent(3)), threads(threads),
+          x(x.matrix("x", false)), y(y.matrix("y", false)), w(w.dense<float>("weight", {M, G, U, V})) {
+        if (!chosen->product) throw nb::value_error("this instruction set has no kernel for products");
+        if (this->x.columns != G * V) raise("TensorError", "x must have a column for each input of the blocks");
+        if (this->y.rows != N || this->y.columns != M * G * U) raise("TensorError", "y must have a row for each of x, and a column for each output of the blocks");
+    }
+
+    // Some rows, with one block of one matrix.
+    struct One {
+        const Blocks& it;
+        int64_t m, g, first, n;
+        int64_t block() const { return m * it.G + g; }
+        const float* w() const { return it.w + block() * it.U * it.V; }
+        float* y() const { return static_cast<float*>(it.y.p) + first * it.y.row + block() * it.U; }
+        Rows of_x() const { return {static_cast<const float*>(it.x.p) + first * it.x.row + g * it.V, n, n * it.x.row, it.x.row}; }
+        Rows of_y() const { return {y(), n, n * it.y.row, it.y.row}; }
+    };
+    // Calls run(one) for everything; threads share the blocks.
+    template <class Run>
+    void each(const Run& run) const {
+        nb::gil_scoped_release release;
+        const int64_t wanted = N * M * G * U * V < 400000 ? 1 : std::min(threads, G);
+        in_team(static_cast<int>(wanted), [&](int thread, int threads, Barrier&) {
+            for (int64_t first = 0; first < N; first += TOGETHER)
+                for (int64_t g = thread; g < G; g += threads)
+                    for (int64_t m = 0; m < M; ++m) run(One{*this, m, g, first, std::min(TOGETHER, N - first)});
+        });
+    }
+};
+
+void block_product(const Tensor& x, const Tensor& w, const Tensor& y, int64_t threads) {
+    const Blocks it(x, w, y, threads);
+    it.each([&](const Blocks::One& one) {
+        chosen->product({one.n, it.V, it.U, 1, false, one.of_x(), one.w(), true, nullptr, one.y(), false, false, false, it.y.row});
+    });
+}
+
+void block_gradients(const Tensor& d_y, const Tensor& x, const Tensor& w, const Tensor& d_x, const Tensor& d_w, int64_t threads) {
+    const Blocks it(x, w, d_y, threads);
+    const int64_t width = it.G * it.V;
+    float *to_x = d_x.maybe<float>("d_x", {it.N, width}), *to_w = d_w.maybe<float>("d_weight", {it.M, it.G, it.U, it.V});
+    it.each([&](const Blocks::One& one) {
+        if (to_x)
+            chosen->product({one.n, it.U, it.V, 1, false, one.of_y(), one.w(), false, nullptr,
+                             to_x + one.first * width + one.g * it.V, false, false, one.m > 0, width});
+        if (to_w)
+            chosen->outer_product({one.n, it.U, 1, false, one.first > 0, one.y(), it.y.row, false, 1, {it.V}, {one.of_x()},
+                                   {to_w + one.block() * it.U * it.V}});
+    });
 }
 
 LayerNorm layer_norm(const Tensor& y, const Tensor& x, const Tensor& scales, int64_t first, const Tensor& gain,
@@ -204,13 +265,29 @@ struct ScanCall : Scan {
     }
 };
 
-struct MatrixScanCall : MatrixScan {
-    // Returns a field (B, T, N width) whose numbers of a step lie side by side.
-    Field field(const Tensor& tensor, const char* name, int64_t width) const {
-        const Field found = tensor.field(name, B, T, N * width, false);
-        if (found.p && found.unit != 1 && N * width > 1) raise("TensorError", std::string(name) + " must be dense in its last dimension");
-        return found;
+// Returns a field (B, T, width) whose numbers of a step lie side by side.
+Field dense_steps(const Tensor& tensor, const char* name, int64_t B, int64_t T, int64_t width) {
+    const Field found = tensor.field(name, B, T, width, false);
+    if (found.p && found.unit != 1 && width > 1) raise("TensorError", std::string(name) + " must be dense in its last dimension");
+    return found;
+}
+
+struct GatedScanCall : GatedScan {
+    int64_t gate_count() const { return cell == MIN_LSTM ? 3 : 2; }
+    Field field(const Tensor& tensor, const char* name, int64_t width) const { return dense_steps(tensor, name, B, T, width * D); }
+    float* vector(const Tensor& tensor, const char* name, int64_t width) const { return tensor.maybe<float>(name, {width * D}); }
+    float* state(const Tensor& tensor, const char* name, int64_t width) const { return tensor.maybe<float>(name, {B, width * D}); }
+    void check(bool backward) const {
+        need(gates.p, "gates"), need(bias, "bias"), need(h.p, "h");
+        if (cell == RG_LRU) need(input.p, "input"), need(rate, "rate");
+        if (!backward) return need(h_end, "h_end");
+        need(d_gates.p, "d_gates"), need(d_sums, "d_sums");
+        if (cell == RG_LRU) need(d_input.p, "d_input");
     }
+};
+
+struct MatrixScanCall : MatrixScan {
+    Field field(const Tensor& tensor, const char* name, int64_t width) const { return dense_steps(tensor, name, B, T, N * width); }
     float* state(const Tensor& tensor, const char* name) const { return tensor.maybe<float>(name, {B, N, K, V}); }
     void check(bool backward) const {
         need(q.p, "q"), need(k.p, "k");

@@ -2,6 +2,7 @@
 
 #include "cross_entropy.h"
 #include "few_rows.h"
+#include "gated_scan.h"
 #include "kernels.h"
 #include "matrix_scan_backward.h"
 #include "program.h"
@@ -34,5 +35,6 @@ const Kernels ELMAN_SET = {ELMAN_SET_NAME, packed_floats, pack_all, run_cell<fal
                            packed_size, pack_transposed, run_step, run_softmax,
                            run_cross_entropy_by<CrossEntropyOfSet>, MOST_ROWS, run_product, TILED,
                            run_outer_product, run_layer_norm, run_layer_norm_backward,
-                           run_scan<false>, run_scan<true>, run_transducer, run_matrix_scan<false>, run_matrix_scan<true>,
+                           run_scan<false>, run_scan<true>, run_transducer,
+                           run_gated_scan<false>, run_gated_scan<true>, run_matrix_scan<false>, run_matrix_scan<true>,
                            run_program};

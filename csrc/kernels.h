@@ -27,7 +27,7 @@ struct Rows {
     int64_t initial_step = -1;
 };
 
-// C (N, columns) = A (N, K) W (+ bias); C is dense, and can be bfloat16 on tiles.
+// C (N, columns) (+)= A (N, K) W (+ bias); C can be bfloat16 on tiles.
 struct Product {
     int64_t N = 0, K = 0, columns = 0, threads = 1;
     bool bf16 = false;  // factors can be rounded to bfloat16
@@ -37,6 +37,9 @@ struct Product {
     const float* bias = nullptr;
     void* c = nullptr;
     bool w_bf16 = false, c_bf16 = false;  // whether w and c are bfloat16 in memory
+    bool add = false;       // without a bias, and only to floats
+    int64_t c_row = 0;      // numbers from one row of C to the next, of floats; 0: columns
+    int64_t ldc() const { return c_row ? c_row : columns; }
 };
 
 // One layer in one direction over a whole sequence.  T steps, B rows, H units, R features of h (H,
@@ -180,6 +183,32 @@ struct Scan {
     float* d_h0 = nullptr;         // (B, D)
 };
 
+enum GatedCell : int64_t { MIN_GRU, MIN_LSTM, RG_LRU };
+
+// h_t = a_t h_{t-1} + b_t for each row and unit, with a and b from G gates, see gated_scan.h.  The
+// numbers of a step lie side by side.
+struct GatedScan {
+    int64_t cell = 0, B = 0, T = 0, D = 0, threads = 1;
+    bool reverse = false;              // run from a row's last step to its first
+    const int64_t* lengths = nullptr;  // (B) steps of each row; null: T
+
+    Field gates;                   // (B, T, G D), without their bias
+    Field input;                   // (B, T, D), of an RG-LRU
+    const float* bias = nullptr;   // (G D)
+    const float* rate = nullptr;   // (D) logarithm of the smallest factor, of an RG-LRU
+    Field keep;                    // (B, T, D) share of the old value that zoneout keeps; null: `kept`
+    float kept = 0;
+    Field h;                       // (B, T, D), forward: out; backward: in
+    const float* h0 = nullptr;     // (B, D); null: zeros
+    float* h_end = nullptr;        // (B, D), out
+
+    Field d_h;                     // backward: in, null for zeros
+    const float* d_end = nullptr;  // (B, D), backward: in, null for zeros
+    Field d_gates, d_input;        // backward: out
+    float* d_sums = nullptr;       // (B, G D), of an RG-LRU (B, (G + 1) D): gradients of bias and rate, out
+    float* d_h0 = nullptr;         // (B, D)
+};
+
 // A recurrence whose state is a matrix (K, V) for each row and each of N heads, see matrix_scan.h.
 // The numbers of a head lie side by side.
 struct MatrixScan {
@@ -234,6 +263,8 @@ struct Kernels {
     void (*scan)(const Scan&);
     void (*scan_backward)(const Scan&);
     void (*transducer)(const Transducer&);
+    void (*gated_scan)(const GatedScan&);
+    void (*gated_scan_backward)(const GatedScan&);
     void (*matrix_scan)(const MatrixScan&);
     void (*matrix_scan_backward)(const MatrixScan&);
     void (*program)(const Operation*, int64_t count);

@@ -189,6 +189,8 @@ NB_MODULE(_native, m) {
     m.def("product", &multiply);
     m.def("outer_product", &add_outer_product);
     m.def("gradients", &gradients);
+    m.def("block_product", &block_product);
+    m.def("block_gradients", &block_gradients);
     m.def("layer_norm", [](const Tensor& y, const Tensor& x, const Tensor& scales, int64_t first, const Tensor& gain,
                            const Tensor& bias, int64_t threads) {
         LayerNorm it = layer_norm(y, x, scales, first, gain, threads);
@@ -239,6 +241,35 @@ NB_MODULE(_native, m) {
 #define STATE(name) scan.def("set_" #name, [](ScanCall& it, const Tensor& t) { it.name = it.state(t, #name); })
     STATE(h0); STATE(h_end); STATE(d_end); STATE(d_h0);
 #undef STATE
+
+    nb::class_<GatedScanCall> gated(m, "GatedScan");
+    gated.def("__init__", [](GatedScanCall* it, int64_t cell, int64_t B, int64_t T, int64_t D, int64_t threads, bool reverse, float kept) {
+        need_range(cell, MIN_GRU, RG_LRU, "cell"), need_range(threads, 1, ANY, "threads");
+        need_range(B, 1, ANY, "B"), need_range(T, 1, ANY, "T"), need_range(D, 1, ANY, "D");
+        new (it) GatedScanCall;
+        it->cell = cell, it->B = B, it->T = T, it->D = D, it->threads = threads, it->reverse = reverse, it->kept = kept;
+    })
+        .def("forward", [](const GatedScanCall& it) {
+            it.check(false);
+            nb::gil_scoped_release release;
+            chosen->gated_scan(it);
+        })
+        .def("backward", [](const GatedScanCall& it) {
+            it.check(true);
+            nb::gil_scoped_release release;
+            chosen->gated_scan_backward(it);
+        })
+        .def("set_lengths", [](GatedScanCall& it, const Tensor& tensor) {
+            it.lengths = tensor.given() ? integers(tensor, "lengths", it.B, it.T, "T", "") : nullptr;
+        });
+#define SET(name, kind, width) \
+    gated.def("set_" #name, [](GatedScanCall& it, const Tensor& t) { it.name = it.kind(t, #name, width); })
+    SET(gates, field, it.gate_count()); SET(d_gates, field, it.gate_count());
+    SET(input, field, 1); SET(d_input, field, 1); SET(keep, field, 1); SET(h, field, 1); SET(d_h, field, 1);
+    SET(bias, vector, it.gate_count()); SET(rate, vector, 1);
+    SET(h0, state, 1); SET(h_end, state, 1); SET(d_end, state, 1); SET(d_h0, state, 1);
+    SET(d_sums, state, it.gate_count() + (it.cell == RG_LRU));
+#undef SET
 
     nb::class_<MatrixScanCall> matrix(m, "MatrixScan");
     matrix.def("__init__", [](MatrixScanCall* it, int64_t B, int64_t T, int64_t N, int64_t K, int64_t V, int64_t threads,

@@ -13,8 +13,7 @@
 #pragma once
 
 #include "kernels.h"
-#include "subnormal.h"
-#include "threads.h"
+#include "team.h"
 #include "vector.h"
 
 namespace {
@@ -122,7 +121,31 @@ struct Part {
     int64_t row, rows, unit, n;
     // The state of a row is padded to whole registers, so that it needs no mask.
     int64_t pitch() const { return (n + LINE - 1) / LINE * LINE; }
+    // Returns the number of steps to prefetch ahead, so that AHEAD floats lie between.
+    int64_t steps_ahead() const { return (AHEAD + rows * n - 1) / (rows * n); }
+    // These copy the part's numbers of a state (B, D), from zeros for null; nothing is written to null.
+    void take(const float* from, int64_t D, int64_t floats, float* to) const {
+        std::memset(to, 0, sizeof(float) * rows * pitch());
+        if (!from) return;
+        for (int64_t j = 0; j < rows; ++j)
+            std::memcpy(to + j * pitch(), from + ((row + j) * D + unit) * floats, sizeof(float) * n);
+    }
+    void give(const float* from, int64_t D, int64_t floats, float* to) const {
+        if (!to) return;
+        for (int64_t j = 0; j < rows; ++j)
+            std::memcpy(to + ((row + j) * D + unit) * floats, from + j * pitch(), sizeof(float) * n);
+    }
 };
+
+// Returns h_{t-1} of a row, or null for zeros; it is h0, which is dense, or part of h.
+template <class Row, class Call>
+ELMAN_INLINE Row state_before(const Call& s, int64_t row, int64_t t, int64_t unit, int64_t later) {
+    const int64_t length = s.lengths ? s.lengths[row] : s.T;
+    if (s.reverse ? t + 1 < length : t > 0) return Row(s.h, row, s.reverse ? t + 1 : t - 1, unit, later);
+    Field initial;
+    initial.p = const_cast<float*>(s.h0), initial.row = s.D;
+    return Row(initial, row, 0, unit, 0);
+}
 
 template <bool COMPLEX, bool DENSE>
 class Pass {
@@ -133,8 +156,8 @@ public:
     explicit Pass(const Scan& scan) : s(scan), large(scan.B * scan.T * scan.D * FLOATS >= LARGE) {}
 
     void forward(const Part& part) {
-        const int64_t later = (s.reverse ? -1 : 1) * steps_ahead(part);
-        fill(part, s.h0);
+        const int64_t later = (s.reverse ? -1 : 1) * part.steps_ahead();
+        part.take(s.h0, s.D, FLOATS, state);
         for (int64_t i = 0; i < s.T; ++i) {
             const int64_t t = s.reverse ? s.T - 1 - i : i;
             for (int64_t j = 0; j < part.rows; ++j) {
@@ -154,11 +177,11 @@ public:
                 });
             }
         }
-        give(part, state, s.h_end);
+        part.give(state, s.D, FLOATS, s.h_end);
     }
 
     void backward(const Part& part) {
-        fill(part, s.d_end);
+        part.take(s.d_end, s.D, FLOATS, state);
         const bool summed = s.d_a.p && s.d_a.step == 0;
         if (summed) std::memset(sums, 0, sizeof(float) * part.rows * part.pitch());
         for (int64_t i = s.T - 1; i >= 0; --i) {
@@ -180,8 +203,8 @@ public:
                 }
             }
         }
-        give(part, state, s.d_h0);
-        if (summed) give(part, sums, s.d_a.p);
+        part.give(state, s.D, FLOATS, s.d_h0);
+        if (summed) part.give(sums, s.D, FLOATS, s.d_a.p);
     }
 
 private:
@@ -190,25 +213,10 @@ private:
     // Returns whether this row is the first to write its d_a, rather than to add to it.
     bool first(int64_t row) const { return row == 0 || s.d_a.row != 0; }
 
-    // Returns the number of steps to prefetch ahead, so that AHEAD floats lie between.
-    static int64_t steps_ahead(const Part& part) {
-        const int64_t floats = part.rows * part.n;
-        return (AHEAD + floats - 1) / floats;
-    }
-
-    // Returns h_{t-1}, or null for zeros; it is h0, which is dense, or part of h.
-    ELMAN_INLINE Row before(int64_t row, int64_t t, int64_t unit, int64_t later) const {
-        const int64_t length = s.lengths ? s.lengths[row] : s.T;
-        if (s.reverse ? t + 1 < length : t > 0) return Row(s.h, row, s.reverse ? t + 1 : t - 1, unit, later);
-        Field initial;
-        initial.p = const_cast<float*>(s.h0), initial.row = s.D;
-        return Row(initial, row, 0, unit, 0);
-    }
-
     template <Gradient GRADIENT>
     ELMAN_INLINE void step_back(const Part& part, int64_t j, int64_t t) {
-        const int64_t row = part.row + j, unit = part.unit, later = (s.reverse ? 1 : -1) * steps_ahead(part);
-        const Row a(s.a, row, t, unit, later), h = before(row, t, unit, later), d_h(s.d_h, row, t, unit, later),
+        const int64_t row = part.row + j, unit = part.unit, later = (s.reverse ? 1 : -1) * part.steps_ahead();
+        const Row a(s.a, row, t, unit, later), h = state_before<Row>(s, row, t, unit, later), d_h(s.d_h, row, t, unit, later),
             d_a(s.d_a, row, t, unit, later, large && GRADIENT == STORED && s.d_a.row),
             d_b(s.d_b, row, t, unit, later, large);
         float *carried = state + j * part.pitch(), *sum = sums + j * part.pitch();
@@ -225,18 +233,6 @@ private:
         });
     }
 
-    void fill(const Part& part, const float* from) {
-        std::memset(state, 0, sizeof(float) * part.rows * part.pitch());
-        if (!from) return;
-        for (int64_t j = 0; j < part.rows; ++j)
-            std::memcpy(state + j * part.pitch(), from + ((part.row + j) * s.D + part.unit) * FLOATS, sizeof(float) * part.n);
-    }
-    void give(const Part& part, const float* from, float* to) const {
-        if (!to) return;
-        for (int64_t j = 0; j < part.rows; ++j)
-            std::memcpy(to + ((part.row + j) * s.D + part.unit) * FLOATS, from + j * part.pitch(), sizeof(float) * part.n);
-    }
-
     const Scan& s;
     const bool large;
     const Numbers<COMPLEX> numbers;
@@ -246,29 +242,32 @@ private:
 
 int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
-template <bool BACKWARD, bool COMPLEX, bool DENSE>
-void run_thread(const Scan& s, int thread, int threads) {
-    const FlushToZero flush;
-    const int64_t floats = COMPLEX ? 2 : 1, n = s.D * floats;
-    // One thread must compute a sum over rows, and few rows would keep few threads busy.
-    const bool one_sum = s.d_a.p && s.d_a.row == 0;
-    const bool by_units = one_sum || s.B < threads;
-    const int64_t whole = (n + LINE - 1) / LINE * LINE;
+// What the threads share: B rows of n floats, in which a number has `floats` of them.
+struct Work {
+    int64_t B, T, n, floats, threads;
+    bool one_sum;     // whether a gradient is a sum over the rows, which one thread must compute
+    bool time_major;  // whether the steps lie further apart than the rows
+};
+
+// Runs one pass over the parts that belong to this thread.
+template <bool BACKWARD, class Pass>
+void run_thread(const Work& work, Pass& pass, int thread, int threads) {
+    // Few rows would keep few threads busy.
+    const bool by_units = work.one_sum || work.B < threads;
+    const int64_t whole = (work.n + LINE - 1) / LINE * LINE;
     int64_t span = smaller(whole, SPAN);
     if (by_units) {
-        const int64_t share = ((n + threads - 1) / threads + LINE - 1) / LINE * LINE;
+        const int64_t share = ((work.n + threads - 1) / threads + LINE - 1) / LINE * LINE;
         // With narrower parts of a step the cores fetch each other's lines, which costs more than it gains.
         span = smaller(span, share < NARROW ? NARROW : share);
     }
-    const bool time_major = s.b.p ? s.b.step > s.b.row : s.h.step > s.h.row;
-    int64_t group = time_major ? SPAN / span : 1;
-    if (!by_units) group = smaller(group, (s.B + threads - 1) / threads);
+    int64_t group = work.time_major ? SPAN / span : 1;
+    if (!by_units) group = smaller(group, (work.B + threads - 1) / threads);
 
-    Pass<COMPLEX, DENSE> pass(s);
     const int64_t row_step = by_units ? group : group * threads, unit_step = by_units ? span * threads : span;
-    for (int64_t u = by_units ? span * thread : 0; u < n; u += unit_step)
-        for (int64_t row = by_units ? 0 : group * thread; row < s.B; row += row_step) {
-            const Part part{row, smaller(group, s.B - row), u / floats, smaller(span, n - u)};
+    for (int64_t u = by_units ? span * thread : 0; u < work.n; u += unit_step)
+        for (int64_t row = by_units ? 0 : group * thread; row < work.B; row += row_step) {
+            const Part part{row, smaller(group, work.B - row), u / work.floats, smaller(span, work.n - u)};
             if (BACKWARD)
                 pass.backward(part);
             else
@@ -277,13 +276,13 @@ void run_thread(const Scan& s, int thread, int threads) {
     end_streams();
 }
 
-template <bool BACKWARD, bool COMPLEX, bool DENSE>
-void run_threads(const Scan& s) {
-    const int64_t work = s.B * s.T * s.D * (COMPLEX ? 2 : 1) / ENOUGH;
-    const int threads = static_cast<int>(smaller(s.threads, work + 1));
-    parallel(threads, [](void* p, int thread, int threads) {
-        run_thread<BACKWARD, COMPLEX, DENSE>(*static_cast<const Scan*>(p), thread, threads);
-    }, const_cast<Scan*>(&s));
+template <bool BACKWARD, class Pass, class Call>
+void run_threads(const Call& call, const Work& work) {
+    const int64_t enough = work.B * work.T * work.n / ENOUGH + 1;
+    in_team(static_cast<int>(smaller(work.threads, enough)), [&](int thread, int threads, Barrier&) {
+        Pass pass(call);
+        run_thread<BACKWARD>(work, pass, thread, threads);
+    });
 }
 
 template <bool BACKWARD>
@@ -291,10 +290,13 @@ void run_scan(const Scan& s) {
     bool dense = true;
     const Field* const fields[] = {&s.a, &s.b, &s.h, &s.d_h, &s.d_a, &s.d_b};
     for (const Field* f : fields) dense = dense && (!f->p || f->unit == 1);
+    const int64_t floats = s.complex ? 2 : 1;
+    const Work work{s.B, s.T, s.D * floats, floats, s.threads, s.d_a.p && s.d_a.row == 0,
+                    s.b.p ? s.b.step > s.b.row : s.h.step > s.h.row};
     if (s.complex)
-        dense ? run_threads<BACKWARD, true, true>(s) : run_threads<BACKWARD, true, false>(s);
+        dense ? run_threads<BACKWARD, Pass<true, true>>(s, work) : run_threads<BACKWARD, Pass<true, false>>(s, work);
     else
-        dense ? run_threads<BACKWARD, false, true>(s) : run_threads<BACKWARD, false, false>(s);
+        dense ? run_threads<BACKWARD, Pass<false, true>>(s, work) : run_threads<BACKWARD, Pass<false, false>>(s, work);
 }
 
 }  // namespace

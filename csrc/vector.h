@@ -47,6 +47,7 @@ ELMAN_INLINE Vec keep(Vec a, Lanes n) { return {_mm512_maskz_mov_ps(n.mask, a.v)
 ELMAN_INLINE Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
+ELMAN_INLINE Vec square_root(Vec a) { return {_mm512_sqrt_ps(a.v)}; }
 ELMAN_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 // Returns the maximum of two numbers; if b is NaN, the result is NaN.
 ELMAN_INLINE Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
@@ -67,7 +68,7 @@ ELMAN_INLINE Vec where_positive(Vec a, Vec b) {
 }
 ELMAN_INLINE float sum(Vec a) { return _mm512_reduce_add_ps(a.v); }
 ELMAN_INLINE float largest(Vec a) { return _mm512_reduce_max_ps(a.v); }
-// Returns 1/a for finite a >= 1; one Newton step makes it accurate to the last bit or two.
+// Returns 1/a for a between 1e-37 and 1e37; one Newton step makes it accurate to the last bit or two.
 ELMAN_INLINE Vec reciprocal(Vec a) {
     const __m512 r = _mm512_rcp14_ps(a.v);
     return {_mm512_fmadd_ps(_mm512_fnmadd_ps(a.v, r, _mm512_set1_ps(1)), r, r)};
@@ -105,6 +106,7 @@ ELMAN_INLINE Vec keep(Vec a, Lanes n) { return {_mm256_and_ps(a.v, _mm256_castsi
 ELMAN_INLINE Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
+ELMAN_INLINE Vec square_root(Vec a) { return {_mm256_sqrt_ps(a.v)}; }
 ELMAN_INLINE Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 ELMAN_INLINE Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
 ELMAN_INLINE Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
@@ -163,6 +165,7 @@ ELMAN_INLINE Vec keep(Vec a, Lanes n) {
 ELMAN_INLINE Vec operator+(Vec a, Vec b) { return {vaddq_f32(a.v, b.v)}; }
 ELMAN_INLINE Vec operator-(Vec a, Vec b) { return {vsubq_f32(a.v, b.v)}; }
 ELMAN_INLINE Vec operator*(Vec a, Vec b) { return {vmulq_f32(a.v, b.v)}; }
+ELMAN_INLINE Vec square_root(Vec a) { return {vsqrtq_f32(a.v)}; }
 ELMAN_INLINE Vec fma(Vec a, Vec b, Vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
 ELMAN_INLINE Vec max(Vec a, Vec b) { return {vmaxq_f32(a.v, b.v)}; }
 ELMAN_INLINE Vec min(Vec a, Vec b) { return {vminq_f32(a.v, b.v)}; }
@@ -207,6 +210,7 @@ ELMAN_INLINE Vec keep(Vec a, Lanes n) { ELMAN_EACH(i < n.n ? a.v[i] : 0); }
 ELMAN_INLINE Vec operator+(Vec a, Vec b) { ELMAN_EACH(a.v[i] + b.v[i]); }
 ELMAN_INLINE Vec operator-(Vec a, Vec b) { ELMAN_EACH(a.v[i] - b.v[i]); }
 ELMAN_INLINE Vec operator*(Vec a, Vec b) { ELMAN_EACH(a.v[i] * b.v[i]); }
+ELMAN_INLINE Vec square_root(Vec a) { ELMAN_EACH(std::sqrt(a.v[i])); }
 ELMAN_INLINE Vec fma(Vec a, Vec b, Vec c) { ELMAN_EACH(a.v[i] * b.v[i] + c.v[i]); }
 ELMAN_INLINE Vec max(Vec a, Vec b) { ELMAN_EACH(a.v[i] > b.v[i] ? a.v[i] : b.v[i]); }
 ELMAN_INLINE Vec min(Vec a, Vec b) { ELMAN_EACH(a.v[i] < b.v[i] ? a.v[i] : b.v[i]); }

@@ -83,13 +83,13 @@ void multiply_rows(const Product& it, const float* packed, float* own, int threa
                     std::memcpy(own + i * lda, x, sizeof(float) * it.K);
             }
         }
-        float* c = static_cast<float*>(it.c) + r * it.columns;
+        float* c = static_cast<float*>(it.c) + r * it.ldc();
         if (it.bias)
             for (int64_t i = 0; i < n; ++i)
-                std::memcpy(c + i * it.columns + begin, it.bias + begin, sizeof(float) * (end - begin));
+                std::memcpy(c + i * it.ldc() + begin, it.bias + begin, sizeof(float) * (end - begin));
         for (int64_t k0 = 0; k0 < kw; k0 += depth)
             product<DOT>(n, a + k0, straight ? it.a.row : lda, packed + k0 * all * PANEL, kw - k0 < depth ? kw - k0 : depth,
-                         it.columns, first, last, c, it.columns, it.bias || k0, false);
+                         it.columns, first, last, c, it.ldc(), it.bias || it.add || k0, false);
     }
 }
 

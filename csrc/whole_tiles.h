@@ -116,9 +116,10 @@ private:
     }
 
     void multiply(const uint16_t* a, const uint16_t* w, int64_t block, int64_t rows, int64_t column, float* c, int64_t ldc) const {
-        const float* from = block ? c : it_.bias ? it_.bias + column : nullptr;
+        const bool add = block || it_.add;
+        const float* from = add ? c : it_.bias ? it_.bias + column : nullptr;
         const int64_t columns = it_.columns - column;
-        multiply_block<PARTS>(a, w, steps(block), from, block ? ldc : 0, c, ldc, rows < BLOCK ? rows : BLOCK,
+        multiply_block<PARTS>(a, w, steps(block), from, add ? ldc : 0, c, ldc, rows < BLOCK ? rows : BLOCK,
                               columns < BLOCK ? columns : BLOCK);
     }
 
@@ -261,7 +262,7 @@ bool run_on_tiles(const Product& it) {
         const int64_t begin = by_columns ? 0 : from, end = by_columns ? rows : to;
         float *mine = memory + tiled.packed_size() + thread * own, *sums = mine + tiled.own_size();
         if (!it.c_bf16)
-            return tiled.multiply(nullptr, it.N, begin, end, chosen, static_cast<float*>(it.c) + begin * BLOCK * it.columns, it.columns, memory, mine);
+            return tiled.multiply(nullptr, it.N, begin, end, chosen, static_cast<float*>(it.c) + begin * BLOCK * it.ldc(), it.ldc(), memory, mine);
         for (int64_t s = begin; s < end; s += AT_ONCE) {
             const int64_t next = s + AT_ONCE < end ? s + AT_ONCE : end;
             tiled.multiply(nullptr, it.N, s, next, chosen, sums, ld, memory, mine);

@@ -54,7 +54,7 @@ class CoreSettings:
     layer_norm: bool
     peephole: bool
     block: bool
-    heads: int | None
+    cell_heads: int | None
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ OFF: dict[str, object] = {
     "layer_norm": False,
     "peephole": False,
     "block": False,
-    "heads": None,
+    "cell_heads": None,
 }
 # Settings that layers of any cell support; a cell adds those of its own equations.
 LAYERED = frozenset(
@@ -110,8 +110,8 @@ LAYERED = frozenset(
 STACKED = LAYERED | {"zoneout"}
 MATRIX = STACKED | {"weight_dropout", "recurrent_dropout"}  # a matrix multiplies the state
 GATED = MATRIX | {"layer_norm"}
-HEADED = LAYERED | {"heads"}
-OWN = MATRIX - LAYERED | {"layer_norm", "peephole", "heads"}  # arguments of a layer's constructor
+HEADED = LAYERED | {"cell_heads"}
+OWN = MATRIX - LAYERED | {"layer_norm", "peephole"}  # arguments of a layer's constructor
 TIMED = frozenset({"weight_dropout", "recurrent_dropout", "zoneout"})
 
 
@@ -142,6 +142,8 @@ def layers(name: str, honours: frozenset[str] = LAYERED) -> Core:
         from elman import recur
 
         own = {name: getattr(settings, name) for name in sorted(OWN & honours)}
+        if "cell_heads" in honours:
+            own["heads"] = settings.cell_heads
         options = _depth(settings, shape) | own
         found: Stack = getattr(recur, name)(shape.features, settings.hidden_size, **options)
         return found

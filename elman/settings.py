@@ -110,7 +110,7 @@ class NetworkSettings(CoreSettings, TrainingSettings):
     block: bool = False
     """Put each layer in a block with layer normalisation, a residual connection and a gated
     feed-forward network, as deep models of linear recurrences have them."""
-    heads: int | None = None
+    cell_heads: int | None = None
     """Number of heads of a layer whose memory is a matrix, or of slstm; None for heads of 64
     units."""
     delimiter: str | None = None
@@ -125,11 +125,12 @@ class NetworkSettings(CoreSettings, TrainingSettings):
         sizes = self.sizes
         if not sizes or min(sizes) < 1:
             raise ArgumentError(f"hidden_size must be at least 1, got {self.hidden_size}")
-        check_counts(self, "num_layers", "embedding_size", "heads")
+        check_counts(self, "num_layers", "embedding_size", "cell_heads")
         if self.block and len(set(sizes)) > 1:
             raise ArgumentError(f"block needs layers of one size, got hidden_size={sizes}")
-        if odd := [size for size in sizes if self.heads and size % self.heads]:
-            raise ArgumentError(f"hidden_size={odd[0]} must be a multiple of heads={self.heads}")
+        heads = self.cell_heads or 1
+        if odd := [size for size in sizes if size % heads]:
+            raise ArgumentError(f"hidden_size={odd[0]} must be a multiple of cell_heads={heads}")
         if self._cell in CORES:
             several = sizes if len(sizes) > 1 else None
             check_honoured(self._cell, {**vars(self), "hidden_size": several})

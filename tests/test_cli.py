@@ -561,7 +561,7 @@ CHOSEN = {
     "layer_norm": True,
     "peephole": True,
     "block": True,
-    "heads": 2,
+    "cell_heads": 2,
     "activation_penalty": 2.0,
     "temporal_penalty": 1.0,
     "tokens": "character",

@@ -8,15 +8,18 @@ Shape legend: N rows of all steps, T steps, B rows of a step, K and M features.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from elman.kernels import native
+from elman.kernels.autograd import refuse_second_derivatives, resolved, seen_by_torch
 
 FEW = 64  # rows; for fewer, packing a large matrix takes longer than it saves
 LARGE = 1 << 18  # numbers; a matrix with more is large
+SMALL = 1 << 20  # multiplications; a smaller product costs less than a function of Python
 TURNED = 1 << 17  # floats; the gradient of a matrix is small if it has at most so many
 
 
@@ -49,6 +52,131 @@ class Steps(NamedTuple):
         data = self.data if self.data.stride(-1) == 1 else self.data.contiguous()
         initial = None if self.initial is None else self.initial.contiguous()
         return native.Rows(data, initial, self.at_end)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Compute x W^T + b for all steps, like `torch.nn.functional.linear`.
+
+    It runs in our kernel, with its own backward pass, where that is faster.
+
+    Args:
+        x: (T, B, K) or (B, K) with any strides.
+        weight: W (M, K).
+        bias: b (M).
+
+    Returns:
+        (T, B, M) or (B, M).
+
+    Example:
+        >>> import torch
+        >>> from elman.kernels.products import linear
+        >>> linear(torch.ones(2, 1, 3), torch.tensor([[1.0, 2.0, 3.0]])).flatten().tolist()
+        [6.0, 6.0]
+    """
+    given = (x, weight) if bias is None else (x, weight, bias)
+    large = x.shape[:-1].numel() * weight.numel() >= SMALL
+    if not large or not _run_ours(x, weight, given):
+        return F.linear(x, weight, bias)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in given):
+        return _Linear.apply(x, weight, bias)  # type: ignore[no-untyped-call, no-any-return]
+    return _linear(x, weight, bias)
+
+
+def block_linear(x: Tensor, weight: Tensor) -> Tensor:
+    """Multiply by several block-diagonal matrices, whose results are put side by side.
+
+    Args:
+        x: (T, B, G V) or (B, G V).
+        weight: G blocks of each of M matrices, (M, G, U, V).
+
+    Returns:
+        (T, B, M G U) or (B, M G U).
+
+    Example:
+        >>> import torch
+        >>> from elman.kernels.products import block_linear
+        >>> blocks = torch.tensor([2.0, 3.0]).view(1, 2, 1, 1)  # the matrix diag(2, 3)
+        >>> block_linear(torch.ones(1, 1, 2), blocks).flatten().tolist()
+        [2.0, 3.0]
+    """
+    if _run_ours(x, weight, (x, weight)):
+        if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+            return _BlockLinear.apply(x, weight)  # type: ignore[no-untyped-call, no-any-return]
+        return _block_linear(x, weight)
+    blocks = x.unflatten(-1, (weight.shape[1], weight.shape[3]))
+    return torch.einsum("...gv,kguv->...kgu", blocks, weight).flatten(-3)
+
+
+def _run_ours(x: Tensor, weight: Tensor, given: tuple[Tensor, ...]) -> bool:
+    """Return whether our kernel multiplies x (..., K) by a matrix, with a backward pass."""
+    if not _own(x.shape[:-1].numel(), weight.numel()) or torch.is_autocast_enabled("cpu"):
+        return False
+    if seen_by_torch() or torch.compiler.is_compiling():
+        return False
+    return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in given)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    y = x.new_empty(*x.shape[:-1], len(weight))
+    x, weight = resolved(x), resolved(weight)
+    bias = None if bias is None else resolved(bias)
+    multiply(Steps(x), weight, _rows(y), transposed=True, bias=bias)
+    return y
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _linear(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        refuse_second_derivatives()
+        x, weight = (resolved(t) for t in ctx.saved_tensors)
+        rows, d_x, d_bias = _rows(d_y), None, None
+        sums: dict[str, Tensor] = {}
+        if ctx.needs_input_grad[0]:
+            d_x = x.new_empty(x.shape)
+            multiply(Steps(rows), weight, _rows(d_x), transposed=False)
+        if ctx.needs_input_grad[1]:
+            add_products(sums, rows, {"weight": Steps(x)})
+        if ctx.needs_input_grad[2]:
+            d_bias = rows.sum(0)
+        return d_x, sums.get("weight"), d_bias
+
+
+def _block_linear(x: Tensor, weight: Tensor) -> Tensor:
+    assert native is not None
+    y = x.new_empty(*x.shape[:-1], weight.shape[:3].numel())
+    rows, weight = _rows(x), resolved(weight).contiguous()
+    native.block_product(rows, weight, _rows(y), torch.get_num_threads())
+    return y
+
+
+class _BlockLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _block_linear(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, d_y: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        refuse_second_derivatives()
+        assert native is not None
+        x, weight = ctx.saved_tensors
+        d_x = x.new_empty(x.shape) if ctx.needs_input_grad[0] else None
+        d_w = weight.new_empty(weight.shape) if ctx.needs_input_grad[1] else None
+        rows, of_x, dense = _rows(d_y), _rows(x), resolved(weight).contiguous()
+        to_x = None if d_x is None else _rows(d_x)
+        native.block_gradients(rows, of_x, dense, to_x, d_w, torch.get_num_threads())
+        return d_x, d_w
+
+
+def _rows(x: Tensor) -> Tensor:
+    """Return x (..., K) as a matrix (N, K) whose rows are dense."""
+    rows = resolved(x).reshape(-1, x.shape[-1])
+    return rows if rows.stride(1) == 1 else rows.contiguous()
 
 
 def multiply(

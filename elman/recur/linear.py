@@ -15,8 +15,9 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from elman.kernels.gated_scan import Scan, has_gated_scan, run_gated_scan
+from elman.kernels.products import linear
 from elman.recur.cell import Cell, Leaves, Masks, Shapes, Weights
 from elman.recur.scan import linear_recurrence
 
@@ -41,10 +42,12 @@ def last_outputs(y: Tensor, before: Tensor, lengths: Tensor | None, *, reverse: 
 class LinearCell(Cell):
     """A cell that computes h_t = a_t * h_{t-1} + b_t from the gates W x_t + b.
 
-    A subclass defines `gates`, the number of gates, and `factors`.
+    A subclass defines `gates`, the number of gates, `native`, the name of its native call
+    (`elman.kernels.gated_scan.GATES`), and `factors`, which define what that call computes.
     """
 
     gates: int
+    native: str
 
     @abstractmethod
     def factors(self, gates: Tensor) -> tuple[Tensor, Tensor]:
@@ -62,7 +65,7 @@ class LinearCell(Cell):
 
     def inputs(self, x: Tensor, weights: Weights) -> Tensor:
         """Return the gates W x_t + b of all steps, in float32 at least: 1 - a_t can be small."""
-        gates = F.linear(x, weights["weight"], weights["bias"])
+        gates = linear(x, weights["weight"], weights["bias"])
         return gates.to(torch.promote_types(gates.dtype, torch.float32))
 
     def step(self, x: Tensor, state: Leaves, weights: Weights, *, seen: Tensor) -> Leaves:
@@ -80,8 +83,13 @@ class LinearCell(Cell):
         lengths: Tensor | None,
         reverse: bool,
     ) -> tuple[Tensor, Leaves]:
-        """Run all steps by `linear_recurrence`."""
+        """Run all steps in one native call, or by `linear_recurrence`."""
         (h,), (kept,) = state, masks.kept
+        if has_gated_scan(x):
+            scan = Scan(self.native, lengths, reverse, kept)
+            gates, bias = linear(x, weights["weight"]).float(), weights["bias"].float()
+            y, end = run_gated_scan(scan, gates, bias, h.float())
+            return y.to(h.dtype), (end.to(h.dtype),)
         a, b = self.factors(self.inputs(x, weights))
         if masks.zoneout:
             a, b = a + kept * (1 - a), b * (1 - kept)

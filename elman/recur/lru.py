@@ -27,10 +27,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from elman.errors import ArgumentError
 from elman.kernels.autograd import seen_by_torch
+from elman.kernels.products import linear
 from elman.recur.cell import Cell, Leaves, Masks, Shapes, Weights
 from elman.recur.linear import last_outputs
 from elman.recur.scan import linear_recurrence
@@ -117,7 +117,7 @@ class LRUCell(Cell):
                 x, state, weights, masks=masks, lengths=lengths, reverse=reverse
             )
         read = torch.view_as_complex(_read(x, weights))
-        start = torch.complex(*state[1].to(read.real.dtype).unbind(-1))
+        start = torch.view_as_complex(state[1].to(read.real.dtype).contiguous())
         factors = torch.view_as_complex(_eigenvalues(weights))
         s, end = linear_recurrence(factors, read.transpose(0, 1), start, lengths, reverse=reverse)
         y = _write(torch.view_as_real(s.transpose(0, 1)), x, weights).to(state[0].dtype)
@@ -138,15 +138,18 @@ def _eigenvalues(weights: Weights) -> Tensor:
 
 def _read(x: Tensor, weights: Weights) -> Tensor:
     """Return the real and imaginary parts of gamma * (B x), (..., H, 2), for x (..., F)."""
-    gamma = weights["gamma_log"].exp().repeat_interleave(2)
-    read = _wide(F.linear(x, weights["weight_in"] * gamma[:, None]))
+    gamma, matrix = weights["gamma_log"].exp().repeat_interleave(2), weights["weight_in"]
+    if x.numel() < matrix.numel():  # scale whichever is smaller
+        read = _wide(gamma * linear(x, matrix))
+    else:
+        read = _wide(linear(x, matrix * gamma[:, None]))
     return read.reshape(*read.shape[:-1], -1, 2)
 
 
 def _write(s: Tensor, x: Tensor, weights: Weights) -> Tensor:
     """Return y (..., H) for the real and imaginary parts of s, (..., H, 2), and x (..., F)."""
-    skip = F.linear(x, weights["weight_skip"])
-    return F.linear(s.flatten(-2).to(x.dtype), weights["weight_out"]) + skip
+    skip = linear(x, weights["weight_skip"])
+    return linear(s.flatten(-2).to(x.dtype), weights["weight_out"]) + skip
 
 
 class LRU(Stack):

@@ -28,6 +28,7 @@ class MinGRUCell(LinearCell):
     """The equations at the top of this file."""
 
     gates = 2
+    native = "min_gru"
 
     def factors(self, gates: Tensor) -> tuple[Tensor, Tensor]:
         """Return 1 - z and z * n."""

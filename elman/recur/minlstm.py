@@ -29,6 +29,7 @@ class MinLSTMCell(LinearCell):
     """The equations at the top of this file."""
 
     gates = 3
+    native = "min_lstm"
 
     def factors(self, gates: Tensor) -> tuple[Tensor, Tensor]:
         """Return f / (f + i) and i / (f + i) * n, from log f - log i, which cannot overflow."""

@@ -30,6 +30,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from elman.kernels.gated_scan import Scan, has_gated_scan, run_gated_scan
+from elman.kernels.products import block_linear, linear
 from elman.recur.cell import Cell, Leaves, Masks, Shapes, Weights
 from elman.recur.convolve import convolve
 from elman.recur.linear import last_outputs
@@ -104,20 +106,26 @@ class RGLRUCell(Cell):
         lengths: Tensor | None,
         reverse: bool,
     ) -> tuple[Tensor, Leaves]:
-        """Run all steps by a convolution and `linear_recurrence`."""
+        """Run all steps by a convolution and a linear recurrence."""
         if masks.zoneout:
             return super().sequence(
                 x, state, weights, masks=masks, lengths=lengths, reverse=reverse
             )
         before, h, tail = state
-        u = F.linear(x, weights["weight_in"])
+        u = linear(x, weights["weight_in"])
         conv, bias = weights["weight_conv"], weights["bias_conv"]
         c, tail = convolve(u, conv, bias, tail, lengths, reverse=reverse)
-        a, b = _factors(c, weights)
-        h, end = linear_recurrence(
-            a.transpose(0, 1), b.transpose(0, 1), h.to(b.dtype), lengths, reverse=reverse
-        )
-        y = _write(h.transpose(0, 1), x, weights).to(before.dtype)
+        if has_gated_scan(c):
+            gates = block_linear(c, weights["weight_gates"]).float()
+            scan, bias = Scan("rg_lru", lengths, reverse), weights["bias_gates"].float().flatten()
+            h, end = run_gated_scan(scan, gates, bias, h.float(), c.float(), _rate(weights))
+        else:
+            a, b = _factors(c, weights)
+            h, end = linear_recurrence(
+                a.transpose(0, 1), b.transpose(0, 1), h.to(b.dtype), lengths, reverse=reverse
+            )
+            h = h.transpose(0, 1)
+        y = _write(h, x, weights).to(before.dtype)
         last = last_outputs(y, before, lengths, reverse=reverse)
         return y, (last, end.to(state[1].dtype), tail.to(state[2].dtype))
 
@@ -125,20 +133,24 @@ class RGLRUCell(Cell):
 def _factors(c: Tensor, weights: Weights) -> tuple[Tensor, Tensor]:
     """Return a and sqrt(1 - a^2) * (i * c) for c (..., H), as float32 at least."""
     kind = torch.promote_types(c.dtype, torch.float32)
-    matrix, bias = weights["weight_gates"], weights["bias_gates"]
-    blocks = c.unflatten(-1, matrix.shape[1:3])
-    r, i = torch.einsum("...gv,kguv->k...gu", blocks, matrix).flatten(-2).to(kind).unbind(0)
-    rate = -SHARPNESS * F.softplus(weights["decay"].to(kind))
-    log_a = (rate * torch.sigmoid(r + bias[0])).clamp(max=NEVER)
+    bias = weights["bias_gates"]
+    r, i = block_linear(c, weights["weight_gates"]).to(kind).chunk(2, -1)
+    log_a = (_rate(weights) * torch.sigmoid(r + bias[0])).clamp(max=NEVER)
     # 1 - a^2 as it is would lose its digits where a is near 1.
     scale = torch.sqrt(-torch.expm1(2 * log_a))
     return torch.exp(log_a), scale * (torch.sigmoid(i + bias[1]) * c)
 
 
+def _rate(weights: Weights) -> Tensor:
+    """Return the smallest logarithm of a, (H,), as float32 at least."""
+    decay = weights["decay"]
+    return -SHARPNESS * F.softplus(decay.to(torch.promote_types(decay.dtype, torch.float32)))
+
+
 def _write(h: Tensor, x: Tensor, weights: Weights) -> Tensor:
     """Return y (..., H) for h (..., H) and x (..., F)."""
-    gate = F.gelu(F.linear(x, weights["weight_gelu"], weights["bias_gelu"]))
-    return F.linear(h.to(gate.dtype) * gate, weights["weight_out"])
+    gate = F.gelu(linear(x, weights["weight_gelu"], weights["bias_gelu"]))
+    return linear(h.to(gate.dtype) * gate, weights["weight_out"])
 
 
 class RGLRU(Stack):

@@ -24,7 +24,7 @@ DECIDED = (  # settings that a language model in start_from decides
     "layer_norm",
     "peephole",
     "block",
-    "heads",
+    "cell_heads",
     "tokens",
     "vocabulary_size",
     "min_count",

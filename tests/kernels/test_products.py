@@ -10,7 +10,7 @@ from torch import Tensor
 
 from elman import kernels
 from elman.kernels import products
-from elman.kernels.products import Steps, add_products, multiply
+from elman.kernels.products import Steps, add_products, block_linear, linear, multiply
 
 pytestmark = pytest.mark.skipif(kernels.native is None, reason="installed without kernels")
 SETS = [] if kernels.native is None else kernels.native.instruction_sets()
@@ -78,6 +78,7 @@ every_case = pytest.mark.parametrize(("instruction_set", "size", "layout", "bf16
 
 def compare(found: Tensor, wanted: Tensor, bf16: bool) -> None:
     assert found.isfinite().all()
+    found, wanted = found.detach(), wanted.detach()
     scale = float(wanted.abs().max())
     assert float((found.double() - wanted).abs().max()) <= TOLERANCE[bf16] * max(scale, 1.0)
 
@@ -138,3 +139,44 @@ def test_a_matrix_without_rows_is_supported() -> None:
 
 def _has_products() -> bool:
     return bool(kernels.native.has_products())
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize("layout", ["time first", "batch first", "cut"])
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_linear_layer_equals_torch(layout: str, bias: bool) -> None:
+    T, B, K, M = 40, 30, 33, 130  # more than products.SMALL multiplications
+    x = steps(T, B, K, layout).data.requires_grad_()
+    given = [x, torch.randn(M, K, requires_grad=True)]
+    given += [torch.randn(M, requires_grad=True)] if bias else []
+    exact = [t.detach().double().requires_grad_() for t in given]
+    weight = torch.randn(B, T, M).transpose(0, 1)
+    y, wanted = linear(*given), torch.nn.functional.linear(*exact)
+    assert (type(y.grad_fn).__name__ == "_LinearBackward") == products.native.has_products()
+    compare(y, wanted, False)
+    found = torch.autograd.grad(y, given, weight)
+    for ours, true in zip(found, torch.autograd.grad(wanted, exact, weight.double()), strict=True):
+        assert ours.shape == true.shape
+        compare(ours, true, False)
+
+
+@pytest.mark.parametrize("instruction_set", SETS)
+@pytest.mark.parametrize(
+    "size", [(70, 9, 1, 3, 70, 17), (40, 30, 2, 8, 9, 16), (3, 200, 2, 1, 40, 33)]
+)
+def test_block_diagonal_matrices_equal_their_definition(size: tuple[int, ...]) -> None:
+    T, B, M, G, U, V = size
+    x, w = torch.randn(T, B, G * V, requires_grad=True), torch.randn(M, G, U, V, requires_grad=True)
+    exact = [t.detach().double().requires_grad_() for t in (x, w)]
+    wanted = torch.cat([exact[0] @ torch.block_diag(*part).t() for part in exact[1]], -1)
+    weight = torch.randn(B, T, M * G * U).transpose(0, 1)
+    y = block_linear(x, w)
+    compare(y, wanted, False)
+    found = torch.autograd.grad(y, [x, w], weight)
+    for ours, true in zip(found, torch.autograd.grad(wanted, exact, weight.double()), strict=True):
+        compare(ours, true, False)
+    for i, leaf in enumerate((x, w)):  # one gradient alone
+        others = [t.detach() for t in (x, w)]
+        others[i] = leaf
+        (alone,) = torch.autograd.grad(block_linear(*others), leaf, weight)
+        assert torch.equal(alone, found[i])

@@ -124,18 +124,20 @@ def _step(core: Stack) -> None:
 
 
 def _replace(core: Stack) -> None:
-    core.weight_hh_l1 = torch.nn.Parameter(core.weight_hh_l1.detach() * 3)  # type: ignore[operator]
+    name, parameter = list(core.named_parameters())[-1]
+    setattr(core, name, torch.nn.Parameter(parameter.detach() * 3))
 
 
 CHANGES = [_multiply, _assign_data, _set_vector, _load, _step, _replace]
 
 
 @pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("kind", [elman.LSTM, elman.MinGRU])  # with and without a kernel
 def test_a_stream_notices_every_way_to_change_its_weights(
-    change: Callable[[Stack], None],
+    kind: type[Stack], change: Callable[[Stack], None]
 ) -> None:
     torch.manual_seed(0)
-    core, x = elman.LSTM(3, 8, num_layers=2), torch.randn(1, 3)
+    core, x = kind(3, 8, num_layers=2), torch.randn(1, 3)
     stream = Stream(core)
     stream(x)
     change(core)
@@ -160,8 +162,9 @@ def test_changes_of_single_numbers_are_noticed_at_restart_and_in_run() -> None:
             assert torch.equal(stream.run(x.expand(1, 2, 3)), expected)
 
 
-def test_a_core_of_another_dtype_needs_a_new_stream() -> None:
-    core, x = elman.GRU(3, 8), torch.randn(1, 3)
+@pytest.mark.parametrize("kind", [elman.GRU, elman.MinGRU])
+def test_a_core_of_another_dtype_needs_a_new_stream(kind: type[Stack]) -> None:
+    core, x = kind(3, 8), torch.randn(1, 3)
     stream = Stream(core)
     stream(x)
     core.double()

@@ -285,8 +285,8 @@ def test_invalid_settings_are_refused_by_name(book: Path) -> None:
     for options, message in [
         ({"cell": "lstmm"}, "cell must be one of rnn, lstm, gru, .*, got 'lstmm'"),
         ({"cell": "gru", "peephole": True}, "peephole needs cell=lstm"),
-        ({"heads": 2}, "heads=2 needs cell=deltanet, .* or slstm, got cell=lstm; set heads=None"),
-        ({"cell": "mlstm", "heads": 3}, "hidden_size=256 must be a multiple of heads=3"),
+        ({"cell_heads": 2}, "cell_heads=2 needs cell=deltanet, .* or slstm, got cell=lstm; set"),
+        ({"cell": "mlstm", "cell_heads": 3}, "256 must be a multiple of cell_heads=3"),
         ({"tied": True, "embedding_size": 3}, "tied needs embedding_size equal to"),
         ({"dropout": 1.0}, "dropout must be in"),
         ({"validation_fraction": 1.0}, "validation_fraction must be in"),
