@@ -82,6 +82,7 @@ class Sizes(NamedTuple):
     relative: list[Tensor]
 
 
+@torch.enable_grad()
 def gradient_sizes(model: SequenceModel, chunks: Iterable[Chunk]) -> Sizes:
     """Measure the root mean square of the gradient of one token, for each weight that is trained.
 
@@ -156,21 +157,18 @@ class Learner:
                 f"DynamicEvaluation a learning_rate below {self.settings.learning_rate:g}"
             )
         gradients = torch.autograd.grad(loss, self._weights, allow_unused=True)
-        settings, sizes = self.settings, self._sizes
+        decay, rate, sizes = self.settings.decay * tokens, self.settings.learning_rate, self._sizes
         with torch.no_grad():
-            mean = self._measured(gradients, tokens) if sizes is None else sizes.mean
-            for n, weight in enumerate(self._weights):
-                gradient, trained = gradients[n], self._trained[n]
-                rate, decay = settings.learning_rate / mean, settings.decay * tokens
-                if sizes is not None:
-                    size = sizes.relative[n]
-                    if gradient is not None:
-                        weight.addcdiv_(gradient, size, value=-rate)
-                    weight.lerp_(trained, (size * decay).clamp_(max=1))
-                else:
-                    if gradient is not None:
-                        weight.add_(gradient, alpha=-PLAIN * rate)
-                    weight.lerp_(trained, min(1.0, decay))
+            if sizes is None:
+                rate *= PLAIN / self._measured(gradients, tokens)
+                relative = [torch.ones(())] * len(gradients)
+            else:
+                rate, relative = rate / sizes.mean, sizes.relative
+            each = zip(self._weights, self._trained, gradients, relative, strict=True)
+            for weight, trained, gradient, size in each:
+                if gradient is not None:
+                    weight.addcdiv_(gradient, size, value=-rate)
+                weight.lerp_(trained, (size * decay).clamp_(max=1))
 
     def _measured(self, gradients: Sequence[Tensor | None], tokens: int) -> float:
         """Return the root mean square of the gradient of one token in the segments so far."""
