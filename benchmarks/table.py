@@ -36,6 +36,7 @@ The benchmarks of model quality need data and time:
     python benchmarks/quality.py ptb_small FOLDER_OF_PENN_TREEBANK
     python benchmarks/quality.py ptb_hour FOLDER_OF_PENN_TREEBANK
     python benchmarks/quality.py shakespeare TINY_SHAKESPEARE.txt
+    python benchmarks/adapt.py MODEL VALIDATION TEST    # texts to which a language model adapts
     python benchmarks/texts.py NAME DATA     # labels, tags and translations: see its docstring
     python benchmarks/series.py NAME DATA    # forecasts: see its docstring
     python benchmarks/recordings.py NAME DATA    # recordings: see its docstring

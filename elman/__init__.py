@@ -35,6 +35,7 @@ __all__ = [
     "CfC",
     "Classifier",
     "DeltaNet",
+    "DynamicEvaluation",
     "Forecaster",
     "GRUwE",
     "GatedDeltaNet",
@@ -43,6 +44,7 @@ __all__ = [
     "Mamba2",
     "MinGRU",
     "MinLSTM",
+    "NeuralCache",
     "Number",
     "Recordings",
     "Stream",
@@ -56,6 +58,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from elman.decode.cache import NeuralCache
     from elman.inputs.descriptions import (
         Audio,
         Category,
@@ -94,6 +97,7 @@ if TYPE_CHECKING:
         Translator,
         load,
     )
+    from elman.train.dynamic import DynamicEvaluation
 
 _ROOMS = {
     "RNN": "recur",
@@ -114,6 +118,8 @@ _ROOMS = {
     "SLSTM": "recur",
     "LEM": "recur",
     "Stream": "recur.stream",
+    "DynamicEvaluation": "train.dynamic",
+    "NeuralCache": "decode.cache",
     "Classifier": "tasks",
     "Forecaster": "tasks",
     "LanguageModel": "tasks",

@@ -100,7 +100,14 @@ def print_perplexity(scores: Mapping[str, Any]) -> None:
         show("baseline    unknown: the training text was moved, or has changed")
     else:
         show(f"  n-gram    {baseline['perplexity']:10.2f}   (interpolated Kneser-Ney 5-gram)")
+    adapted = scores.get("adapted")
+    if adapted is not None:
+        show(f"adapted     {adapted['perplexity']:10.2f}   ({'; '.join(adapted['adapt'])})")
     show(f"accuracy    {scores['accuracy']:10.2%}")
+    if adapted is not None:
+        show(f"adapted     {adapted['accuracy']:10.2%}")
+        plain, more = (one["microseconds_per_token"] for one in (scores, adapted))
+        show(f"cost        {more:10.0f}   microseconds a token, without adapting {plain:.0f}")
     show(f"tokens      {scores['tokens']:10,}")
     if scores.get("unknown"):
         show(f"unknown     {scores['unknown']:10.2%}   of the tokens, counted as one word <unk>")

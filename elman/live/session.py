@@ -30,6 +30,7 @@ from elman.state import State, hash_of, named_leaves, restored, sealed
 from elman.targets.live import LiveTags, LiveTarget
 
 Output = TypeVar("Output")
+Session = TypeVar("Session", bound="Live[Any]")
 
 
 class Live(Generic[Output]):
@@ -199,20 +200,29 @@ class Live(Generic[Output]):
             DataError: the bytes are damaged, from another model, or from a session with other
                 settings; the session is unchanged.
         """
+        fresh = self._fresh()
+        fresh._continue(restored(blob, fresh._whole_state(), self._key))
+        self.__dict__ = fresh.__dict__
+
+    def _fresh(self: Session) -> Session:
+        """Return a new session of the same model, which shares no state with this one."""
         fresh = copy.copy(self)
         if self._stream is not None:
             fresh._stream = self._new_stream()
         fresh.restart()
-        item, state, target, last = restored(blob, fresh._whole_state(), self._key)
+        return fresh
+
+    def _continue(self, whole: State) -> None:
+        """Continue from a complete state; raise a DataError for impossible values."""
+        item, state, target, last = whole
         numbers = [leaf for part in (state, last) for _, leaf in named_leaves(part)]
         if not all(bool(leaf.isfinite().all()) for leaf in numbers):
             raise DataError("the state of the network is damaged: some numbers are not finite")
         assert isinstance(last, Tensor)
-        fresh._input.restore(item)
-        fresh._target.restore(target)
-        fresh._last = last[-self._window :] if self._window else last
-        fresh._network_state = state
-        self.__dict__ = fresh.__dict__
+        self._input.restore(item)
+        self._target.restore(target)
+        self._last = last[-self._window :] if self._window else last
+        self._network_state = state
 
 
 class LiveTagging(Live[tuple[str, float]]):

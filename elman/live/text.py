@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from elman.arguments import text_of_argument
-from elman.decode.sample import Sampling
+from elman.decode.sample import Sampling, sample
 from elman.encode.bags import Bag
 from elman.encode.text import Vocabulary
 from elman.errors import ArgumentError, DataError
 from elman.inputs.live import LiveInput, Step, check_no_time
 from elman.live.session import Live
 from elman.model import SequenceModel
-from elman.state import State
+from elman.padded import Padded
+from elman.state import State, select_rows
 from elman.targets.live import LiveTarget
 
 
@@ -177,3 +178,71 @@ def likeliest(scores_V: Tensor, vocabulary: Vocabulary, k: int) -> list[tuple[st
         for token, value in zip(top.indices.tolist(), top.values.tolist(), strict=True)
         if value >= 0
     ]
+
+
+def read_prompt(
+    model: SequenceModel, vocabulary: Vocabulary, text: str, *, rows: int = 1, end: int | None
+) -> tuple[Tensor, State]:
+    """Return scores (rows, V) of the token after a text, and the state after the text.
+
+    Args:
+        model: the network.
+        vocabulary: its tokens.
+        text: the text, which can be empty.
+        rows: number of equal rows.
+        end: the token that ends a document; None if documents do not end.
+    """
+    tokens = vocabulary.encode(text_of_argument(text, "text"))
+    if end in tokens:  # only the last document counts
+        tokens = tokens[len(tokens) - tokens[::-1].index(end) :]
+    with torch.inference_mode():
+        h, state = model.run(Padded.full(torch.tensor([[vocabulary.end, *tokens]])))
+        copies = torch.zeros(rows, dtype=torch.int64)
+        return model.head(h.data[:, -1])[copies], select_rows(state, copies)
+
+
+def draw_tokens(
+    model: SequenceModel,
+    vocabulary: Vocabulary,
+    text: str,
+    *,
+    sampling: Sampling,
+    max_new_tokens: int,
+    seed: int,
+    samples: int,
+    end: int | None,
+) -> Iterator[Tensor]:
+    """Yield the tokens (samples,) of each step of random continuations of a text.
+
+    Args:
+        model: the network.
+        vocabulary: its tokens.
+        text: the text to continue.
+        sampling: how tokens are drawn.
+        max_new_tokens: maximum number of tokens.
+        seed: seed of the random choice.
+        samples: number of continuations.
+        end: the token that ends a document, and with it a continuation; None for none.
+    """
+
+    def step(tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        # Around the whole loop, the mode would also apply to the caller's code between tokens.
+        with torch.inference_mode():
+            scores, state = model(Padded.full(tokens.unsqueeze(1)), state)
+        return scores.data[:, -1], state
+
+    scores, state = read_prompt(model, vocabulary, text, rows=samples, end=end)
+    seen = torch.zeros_like(scores, dtype=torch.bool)
+    seen[:, vocabulary.encode(text)] = True
+    unknown = vocabulary.unknown
+    return sample(
+        step,
+        scores,
+        state,
+        sampling=sampling,
+        max_new_tokens=max_new_tokens,
+        seen=seen,
+        generator=torch.Generator().manual_seed(seed),
+        banned=() if unknown is None else (unknown,),
+        end=end,
+    )

@@ -8,12 +8,13 @@ Large libraries are imported when they are first used, so that `elman --help` is
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from elman.arguments import check_seed, check_whole, text_of_argument
+from elman.arguments import check_seed, check_whole
 from elman.errors import ArgumentError, UntrainedError
 from elman.manifest import TOKENIZER
 from elman.tasks.language_settings import LanguageSettings
@@ -24,10 +25,11 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from elman.decode.sample import Sampling
+    from elman.encode.corpus import Corpus
     from elman.encode.text import Vocabulary
     from elman.live.text import LiveText
     from elman.model import SequenceModel
-    from elman.state import State
+    from elman.tasks.adaptation import Adapt, Adaptation
     from elman.tasks.run import Job, Request
     from elman.tasks.text_data import Text, TextData
 
@@ -104,10 +106,10 @@ class LanguageModel(LanguageSettings, Task):
             text: the text, which can be empty.
             k: number of tokens.
         """
-        from elman.live.text import likeliest
+        from elman.live.text import likeliest, read_prompt
 
         check_whole(k, "k")
-        scores, _ = self._read(text)
+        scores, _ = read_prompt(self.model, self.vocabulary, text, end=self._end)
         return likeliest(scores[0], self.vocabulary, k)
 
     def generate(
@@ -183,43 +185,62 @@ class LanguageModel(LanguageSettings, Task):
         pieces = stream_text(self.vocabulary, tokens)
         return until(pieces, stop_strings(stop))
 
-    def evaluate(self, data: Text) -> dict[str, Any]:
+    def evaluate(
+        self, data: Text, *, adapt: Adapt | None = None, tune_on: Text | None = None
+    ) -> dict[str, Any]:
         """Return scores of a text; every prediction uses all previous tokens of its document.
 
         Args:
             data: a file, a folder, or a list of texts.
+            adapt: also score the model while it adapts to the text; each token is scored before it
+                is learned.  "dynamic" changes the weights after each segment
+                (`elman.DynamicEvaluation`), "cache" remembers what followed similar states
+                (`elman.NeuralCache`); a list has both.
+            tune_on: validation text on which the settings of `adapt` are chosen.
 
         Returns:
             Scores by name: loss (nats per token), perplexity, accuracy, tokens (their number),
             unknown (share of tokens that are not in the vocabulary), and baseline, the scores of an
-            n-gram model of the training text, if that text still exists.
+            n-gram model of the training text, if that text still exists.  With `adapt` also
+            microseconds_per_token, and adapted, the scores and the cost of the adapting model,
+            with its settings as strings for another `adapt`.
+
+        Raises:
+            DivergenceError: the learning rate of dynamic evaluation is too high.
         """
-        from elman.encode.corpus import tokenise
-        from elman.tasks.parts import LOG
-        from elman.tasks.text_data import check_known, find_training, open_text
+        from elman.tasks.text_data import read_corpus
         from elman.tasks.text_scores import score_baseline, score_corpus
 
-        source, vocabulary = open_text(data, self, any_kind=True), self.vocabulary
-        corpus = tokenise(source.pieces, vocabulary, key=source.fingerprint())
-        check_known(corpus, vocabulary, source.name)
-        for note in source.notes:
-            LOG.info(note)
-        scores = score_corpus(self.model, vocabulary, corpus, self.batch_size)
-        train = self._data.train if self._data else find_training(self, self.described, vocabulary)
-        if train is not None:
-            (scores["baseline"],) = score_baseline(train, vocabulary.size, corpus)
+        if tune_on is not None and adapt is None:
+            raise ArgumentError("tune_on has no effect without adapt; add it, or omit tune_on")
+        adaptation = None if adapt is None else self._adaptation(adapt)
+        corpus = read_corpus(data, self, self.vocabulary)
+        held = None if tune_on is None else read_corpus(tune_on, self, self.vocabulary)
+        began = time.perf_counter()
+        scores = score_corpus(self.model, self.vocabulary, corpus, self.batch_size)
+        seconds = time.perf_counter() - began
+        if (train := self._training_text()) is not None:
+            (scores["baseline"],) = score_baseline(train, self.vocabulary.size, corpus)
+        if adaptation is not None:
+            scores["microseconds_per_token"] = 1e6 * seconds / len(corpus)
+            scores["adapted"] = adaptation.scores(corpus, held)
         return scores
 
-    def stream(self, *, seed: int = 0) -> LiveText:
+    def stream(self, *, adapt: Adapt | None = None, seed: int = 0) -> LiveText:
         """Return a live session, which reads and draws one token at a time in constant memory.
 
         Args:
+            adapt: how the session adapts to the text that it reads, as in `evaluate`; the model and
+                its other sessions do not change.
             seed: seed of the random choice.
         """
         from elman.live.text import LiveText
 
         check_seed(seed)
-        return LiveText(self.model, self.vocabulary, documents_end=self._end is not None, seed=seed)
+        end = self._end is not None
+        if adapt is None:
+            return LiveText(self.model, self.vocabulary, documents_end=end, seed=seed)
+        return self._adaptation(adapt).session(self.vocabulary, documents_end=end, seed=seed)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -229,6 +250,19 @@ class LanguageModel(LanguageSettings, Task):
         return self._vocabulary
 
     # Internal.
+
+    def _adaptation(self, adapt: Adapt) -> Adaptation:
+        from elman.tasks.adaptation import Adaptation
+
+        return Adaptation(self.model, adapt, self._training_text)
+
+    def _training_text(self) -> Corpus | None:
+        """Return the training text, if it still exists and has not changed."""
+        from elman.tasks.text_data import find_training
+
+        if self._data is not None:
+            return self._data.train
+        return find_training(self, self.described, self.vocabulary)
 
     def build(self, vocabulary: Vocabulary) -> SequenceModel:
         """Build the network, with random weights that depend on the seed."""
@@ -261,52 +295,22 @@ class LanguageModel(LanguageSettings, Task):
         )
         return self._model
 
-    def _read(self, text: str, rows: int = 1) -> tuple[torch.Tensor, State]:
-        """Return scores (rows, V) of the token after a text, and the state after the text."""
-        import torch
-
-        from elman.padded import Padded
-        from elman.state import select_rows
-
-        end = self.vocabulary.end
-        tokens = self.vocabulary.encode(text_of_argument(text, "text"))
-        if self._end in tokens:  # only the last document counts
-            tokens = tokens[len(tokens) - tokens[::-1].index(end) :]
-        with torch.inference_mode():
-            h, state = self.model.run(Padded.full(torch.tensor([[end, *tokens]])))
-            copies = torch.zeros(rows, dtype=torch.int64)
-            return self.model.head(h.data[:, -1])[copies], select_rows(state, copies)
-
     def _draw(
         self, text: str, sampling: Sampling, max_new_tokens: int, seed: int, samples: int
     ) -> Iterator[torch.Tensor]:
         """Yield the tokens (samples,) of each step."""
-        import torch
-
-        from elman.decode.sample import sample
-        from elman.padded import Padded
-
-        def step(tokens: torch.Tensor, state: State) -> tuple[torch.Tensor, State]:
-            # Around the whole loop, the mode would also apply to the caller's code between tokens.
-            with torch.inference_mode():
-                scores, state = self.model(Padded.full(tokens.unsqueeze(1)), state)
-            return scores.data[:, -1], state
+        from elman.live.text import draw_tokens
 
         check_seed(seed)
         check_whole(max_new_tokens, "max_new_tokens", least=1)
-        scores, state = self._read(text, samples)
-        seen = torch.zeros_like(scores, dtype=torch.bool)
-        seen[:, self.vocabulary.encode(text)] = True
-        unknown = self.vocabulary.unknown
-        return sample(
-            step,
-            scores,
-            state,
+        return draw_tokens(
+            self.model,
+            self.vocabulary,
+            text,
             sampling=sampling,
             max_new_tokens=max_new_tokens,
-            seen=seen,
-            generator=torch.Generator().manual_seed(seed),
-            banned=() if unknown is None else (unknown,),
+            seed=seed,
+            samples=samples,
             end=self._end,
         )
 

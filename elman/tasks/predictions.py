@@ -28,7 +28,7 @@ from elman.tasks.file_predictions import (
     SpeechOptions,
     Transcripts,
 )
-from elman.tasks.prediction import Answer, Prediction, SearchOptions, Table, label_cell
+from elman.tasks.prediction import Answer, Prediction, SearchOptions, Table, check_pair, label_cell
 
 Items = TypeVar("Items", bound=ExampleTask)
 LOG = logging.getLogger("elman")  # the command line shows it
@@ -46,6 +46,29 @@ class NextWords(Prediction[LanguageModel]):
         log_unknown(model, text)
         for token, probability in model.predict(text, k=self.k):
             yield f"{probability:7.2%}  {token if token.strip() else repr(token)}"
+
+
+@dataclass(kw_only=True)
+class Adapting:
+    """The options with which a language model is scored while it adapts to the text."""
+
+    adapt: tuple[str, ...] = ()
+    """Also score the model while it adapts to the text: "dynamic" changes the weights, "cache"
+    remembers what followed similar states; repeat it for both. Settings follow after commas:
+    dynamic,learning_rate=1e-4,segment=20."""
+    tune_on: Path | None = None
+    """A validation text, on which the settings of adapt are chosen."""
+
+    def __post_init__(self) -> None:
+        check_pair("tune_on", self.tune_on, "adapt", self.adapt or None)
+        if self.adapt:
+            from elman.tasks.adaptation import settings_of
+
+            settings_of(self.adapt)  # raises for invalid settings before a model is loaded
+
+    def given(self) -> dict[str, Any]:
+        """Return the arguments of `LanguageModel.evaluate`."""
+        return {"adapt": self.adapt or None, "tune_on": self.tune_on}
 
 
 @dataclass(kw_only=True)
@@ -327,7 +350,11 @@ PREDICTIONS: dict[str, type[Prediction[Any]]] = {
     "transcriber": Transcripts,
 }
 # The options with which models are scored, by the same names.
-EVALUATIONS = {"transcriber of recordings": SpeechOptions, "transcriber": SpeechOptions}
+EVALUATIONS: dict[str, type[SpeechOptions | Adapting]] = {
+    "language-model": Adapting,
+    "transcriber of recordings": SpeechOptions,
+    "transcriber": SpeechOptions,
+}
 
 
 def check_text(model: ExampleTask, text: str, k: int | None = None) -> None:

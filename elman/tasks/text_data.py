@@ -22,7 +22,7 @@ from elman.read.text import TextSource
 from elman.report.progress import reading_bar
 from elman.tasks.folder import find_data, short_path
 from elman.tasks.language_settings import LanguageSettings
-from elman.tasks.parts import NAMES
+from elman.tasks.parts import LOG, NAMES
 
 if TYPE_CHECKING:
     from elman.tasks.run import Request
@@ -58,6 +58,20 @@ def open_text(text: Any, settings: LanguageSettings, *, any_kind: bool = False) 
         encoding=settings.encoding,
         delimiter=settings.delimiter,
     )
+
+
+def read_corpus(text: Any, settings: LanguageSettings, vocabulary: Vocabulary) -> Corpus:
+    """Return a text that is scored, as token numbers, and log notes about it.
+
+    Raises:
+        DataError: the text cannot be read, or no token of it is in the vocabulary.
+    """
+    source = open_text(text, settings, any_kind=True)
+    corpus = tokenise(source.pieces, vocabulary, key=source.fingerprint())
+    check_known(corpus, vocabulary, source.name)
+    for note in source.notes:
+        LOG.info(note)
+    return corpus
 
 
 @dataclass(frozen=True)
