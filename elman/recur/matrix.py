@@ -88,8 +88,7 @@ def matrix_recurrence(
     q, k, v = q.to(kind), k.to(kind), v.to(kind)
     decay, beta, state = (None if t is None else t.to(kind) for t in (decay, beta, state))
     native = kernels.native is not None and all(t.device.type == "cpu" for t in present)
-    outside = seen_by_torch() or torch.compiler.is_compiling()
-    if native and not outside and kind == torch.float32 and v.numel():
+    if native and not seen_by_torch() and kind == torch.float32 and v.numel():
         inputs = [None if t is None else t.reshape(rows, steps, -1) for t in (q, k, v, decay, beta)]
         y, end = run_matrix_scan(*inputs, state, lengths, heads, delta, reverse)
     else:

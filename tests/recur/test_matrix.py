@@ -197,3 +197,37 @@ def test_shapes_that_do_not_fit(changed: dict[str, Any], words: str) -> None:
     given = {"q": torch.zeros(2, 3, 1, 4), "k": torch.zeros(2, 3, 1, 4)}
     with pytest.raises(ArgumentError, match=words):
         matrix_recurrence(**{**given, "v": torch.zeros(2, 3, 1, 6), **changed})
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_recurrence_compiles_to_one_graph(form: tuple[str | None, bool, bool]) -> None:
+    decay, beta, delta = form
+    given = inputs((2, 6, 2, 3, 4), decay, beta)
+    lengths = torch.tensor([6, 3])
+
+    def run(*x: Tensor | None) -> tuple[Tensor, Tensor]:
+        y, end = matrix_recurrence(*x, lengths, delta=delta, reverse=True)
+        return y.tanh(), end
+
+    # "aot_eager" makes the graphs of both passes and needs no C++ compiler.
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    found = everything(compiled, given, torch.float32)
+    for a, b in zip(found, everything(run, given, torch.float32), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+    torch.compiler.reset()
+
+
+def test_operators_follow_the_rules_of_torch() -> None:
+    if kernels.native is None:
+        pytest.skip("there are no kernels")
+    torch.use_deterministic_algorithms(False)  # opcheck would compare unread memory
+    for decay, beta, delta in (("key", True, True), (None, False, False)):
+        q, k, v, a, b, state = inputs((2, 5, 1, 3, 4), decay, beta)
+        assert q is not None
+        assert k is not None
+        assert v is not None
+        assert state is not None
+        flat = [q, k, v, None if a is None else a.flatten(2), b]
+        given = [None if x is None else x.flatten(2).requires_grad_() for x in flat]
+        rest = (state.requires_grad_(), torch.tensor([5, 2]), 1, delta, False)
+        torch.library.opcheck(torch.ops.elman.matrix_scan, (*given, *rest))
