@@ -105,7 +105,7 @@ class Stream:
             )
         if self._watch is None or self._watch.changed(x.shape[1] > 1):
             self._check_kind()
-            self._pack()
+            self._pack(x.shape[1])
         # Another thread can replace both meanwhile, and the layers have only addresses.
         layers, alive = self._layers, self._alive
         if layers is None and x.shape[1] == 1:
@@ -167,11 +167,12 @@ class Stream:
         return (y if self.core.batch_first else y.transpose(0, 1)), state
 
     @torch.no_grad()
-    def _pack(self) -> None:
-        """Pack the weights for the kernels, or record a step, where this is possible."""
+    def _pack(self, steps: int) -> None:
+        """Pack the weights for the kernels, or record a step if a single one is to be run."""
         self._layers = self._watch = None
         self._pack_layers()
-        if self._layers is None and self._recordable and self.rows <= FEW_ROWS:
+        recordable = steps == 1 and self._recordable and self.rows <= FEW_ROWS
+        if self._layers is None and recordable:
             try:
                 self._watch = Recorded(self._run_step, self.core, self._example, self._state)
             except CannotRecordError:
