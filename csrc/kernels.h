@@ -235,9 +235,10 @@ struct MatrixScan {
 // An operation of a recorded step, see program.h.  The names of the kinds are in program_call.h.
 struct Operation {
     enum Kind : int { COPY, NEG, ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM, EQUAL, SELECT, ABS, SQRT, RSQRT, EXP, EXPM1, SIGMOID, TANH, SILU, GELU,
-                SOFTPLUS, LOG_SIGMOID, SUM, MEAN, NORM, MATMUL, LAYER_NORM };
+                SOFTPLUS, LOG_SIGMOID, SUM, MEAN, NORM, MATMUL, LAYER_NORM, MATRIX_SCAN };
     Kind kind;
-    std::array<int64_t, 4> size;
+    const MatrixScan* scan = nullptr;  // what MATRIX_SCAN runs, instead of the following
+    std::array<int64_t, 4> size{};
     std::array<float*, 5> p{};  // the result and up to four operands
     std::array<std::array<int64_t, 4>, 5> stride{};
 };

@@ -178,6 +178,7 @@ NB_MODULE(_native, m) {
     nb::class_<Program>(m, "Program")
         .def(nb::init<>())
         .def("add", &Program::add, "name"_a, "out"_a, "a"_a, "b"_a = nb::none(), "c"_a = nb::none(), "d"_a = nb::none())
+        .def("add_scan", &Program::add_scan)
         .def("run", &Program::run);
     nb::class_<Watch>(m, "Watch").def(nb::init<nb::dict, const nb::list&>()).def("changed", &Watch::changed);
 

@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "kernels.h"
+#include "matrix_scan_backward.h"
 #include "subnormal.h"
 #include "vector.h"
 
@@ -187,6 +188,7 @@ void run_operation(const Operation& op) {
         case Operation::NORM: return reduce<true>(op, 1, true);
         case Operation::MATMUL: return multiply(op);
         case Operation::LAYER_NORM: return layer_norm(op);
+        case Operation::MATRIX_SCAN: return run_matrix_scan<false>(*op.scan);
     }
 }
 

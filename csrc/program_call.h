@@ -1,16 +1,17 @@
 // A recorded step as an object of Python, see elman/recur/record.py.
 #pragma once
 
-#include <cstring>
+#include <deque>
 #include <string>
 #include <vector>
 
-#include "tensor.h"
+#include "calls.h"
 
 namespace {
 
 class Program {
     std::vector<Operation> operations;
+    std::deque<MatrixScan> scans;  // whose addresses do not change
     std::vector<nb::object> alive;
     const Kernels* set = chosen;
 
@@ -35,6 +36,14 @@ public:
             if (n == 1) it.size = found.size;
             alive.push_back(given[n]->python());
         }
+        operations.push_back(it);
+    }
+    // Adds a step of a matrix recurrence, whose tensors must stay alive.
+    void add_scan(const MatrixScanCall& call) {
+        call.check(false);
+        scans.push_back(call);
+        Operation it{Operation::MATRIX_SCAN};
+        it.scan = &scans.back();
         operations.push_back(it);
     }
     void run() const { set->program(operations.data(), static_cast<int64_t>(operations.size())); }

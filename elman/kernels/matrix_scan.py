@@ -43,6 +43,29 @@ def run_matrix_scan(*given: Any) -> tuple[Tensor, Tensor]:
     return y, end
 
 
+def matrix_step(y: Tensor, end: Tensor, delta: bool, *given: Any) -> tuple[Any, list[Any]]:
+    """Return a native call of one step, and the tensors to keep alive for it.
+
+    The call reads and writes the memory of these tensors, in which the numbers of a row lie side by
+    side.
+
+    Args:
+        y: the result (B, N, V).
+        end: the new state (B, N, K, V).
+        delta: whether the step reads what it overwrites.
+        given: q and k (B, N, K), v (B, N, V), a (B, N) or (B, N, K), beta (B, N), and the state
+            (B, N, K, V); a and beta can be None.
+    """
+    *inputs, state = given
+    heads, out = y.shape[1], y.flatten(1)[:, None]
+    flat: list[Any] = [None if x is None else x.flatten(1)[:, None] for x in inputs]
+    call, alive = _call(*flat, state, None, heads, delta, False)
+    call.set_v(alive[2])
+    call.set_y(out)
+    call.set_s_end(end)
+    return call, [*alive, out, end]
+
+
 def _forward(
     q: Tensor,
     k: Tensor,

@@ -34,6 +34,7 @@ from elman.errors import ArgumentError
 from elman.kernels.autograd import seen_by_torch
 from elman.kernels.matrix_scan import run_matrix_scan
 from elman.padded import as_lengths, check_lengths, time_mask
+from elman.recur.record import active_recorder
 
 
 def matrix_recurrence(
@@ -180,6 +181,8 @@ def step_of(
     delta: bool,
 ) -> tuple[Tensor, Tensor]:
     """Return y (B, N, V) and S (B, N, K, V) after one step, for inputs (B, N, ...)."""
+    if (recorder := active_recorder()) is not None:
+        return recorder.matrix_step(q, k, v, decay, beta, state, delta=delta)
     if decay is not None:
         state = (decay[..., None] if decay.dim() == 3 else decay[..., None, None]) * state
     w = v - (k.unsqueeze(2) @ state).squeeze(2) if delta else v

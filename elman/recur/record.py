@@ -14,10 +14,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import (
+    TorchDispatchMode,
+    _disable_current_modes,
+    _get_current_dispatch_mode,
+)
 from torch.utils._pytree import tree_leaves
 
 from elman import kernels
+from elman.kernels.matrix_scan import matrix_step
 from elman.state import State, named_leaves
 
 MOST = 4  # dimensions of an operation
@@ -158,6 +163,40 @@ class Recorder(TorchDispatchMode):
         rows = (t.view(1, 1, -1, t.shape[-1]) for t in (out, x, gain, bias))
         self._add("layer_norm", *rows, self._number(eps, x).view(1, 1, 1, 1))
 
+    def matrix_step(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        decay: Tensor | None,
+        beta: Tensor | None,
+        state: Tensor,
+        *,
+        delta: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Run and note one step of a matrix recurrence, as a single operation.
+
+        It has the arguments and the results of `elman.recur.matrix.step_of`.
+        """
+        with _disable_current_modes():
+            y, end = v.new_empty(v.shape), state.new_empty(state.shape)
+            given = (None if x is None else self._dense(x) for x in (q, k, v, decay, beta, state))
+            call, alive = matrix_step(y, end, delta, *given)
+            call.forward()
+        self.program.add_scan(call)
+        self._alive.append(alive)
+        self._changing.update((_memory(y), _memory(end)))
+        return y, end
+
+    def _dense(self, x: Tensor) -> Tensor:
+        """Return x with the numbers of a row side by side in memory, as a copy if necessary."""
+        rows = x.flatten(1)
+        if rows.data_ptr() == x.data_ptr() and (rows.stride(0) or len(rows) == 1):
+            return x
+        copied = x.clone(memory_format=torch.contiguous_format)
+        self.copy(copied, x)
+        return copied
+
     def _number(self, x: Tensor | float, like: Tensor) -> Tensor:
         return x if isinstance(x, Tensor) else like.new_tensor(float(x))
 
@@ -166,6 +205,14 @@ class Recorder(TorchDispatchMode):
             raise CannotRecordError(f"{name} of another type than float32")
         self._alive.append(operands)
         self.program.add(name, *operands)
+
+
+def active_recorder() -> Recorder | None:
+    """Return the recorder that notes the operations which run now, or None."""
+    if not torch._C._len_torch_dispatch_stack():
+        return None
+    mode = _get_current_dispatch_mode()
+    return mode if isinstance(mode, Recorder) else None
 
 
 def _memory(x: Tensor) -> int:
