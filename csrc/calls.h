@@ -286,6 +286,28 @@ struct GatedScanCall : GatedScan {
     }
 };
 
+struct SlstmCall : Slstm {
+    std::vector<int64_t> sorted;
+
+    Field field(const Tensor& tensor, const char* name, int64_t width) const { return dense_steps(tensor, name, B, T, width * N * S); }
+    // Sets four leaves of a state, each of which can be None.
+    template <class P>
+    void leaves(const Tensor* from, const char* name, P* to) const {
+        for (int k = 0; k < 4; ++k) to[k] = from[k].maybe<float>(name, {B, N * S});
+    }
+    void set_lengths(const Tensor& tensor) {
+        lengths = integers(tensor, "lengths", B, T, "T", "");
+        sorted.resize(B);
+        for (int64_t b = 0; b < B; ++b) sorted[b] = b;
+        std::stable_sort(sorted.begin(), sorted.end(), [&](int64_t a, int64_t b) { return lengths[a] > lengths[b]; });
+        order = sorted.data();
+    }
+    void check(bool backward) const {
+        need(gates.p, "gates"), need(r, "r"), need(y.p, "y");
+        if (backward) need(cells.p, "cells"), need(seen.p, "seen");
+    }
+};
+
 struct MatrixScanCall : MatrixScan {
     Field field(const Tensor& tensor, const char* name, int64_t width) const { return dense_steps(tensor, name, B, T, N * width); }
     float* state(const Tensor& tensor, const char* name) const { return tensor.maybe<float>(name, {B, N, K, V}); }

@@ -8,6 +8,7 @@
 #include "program.h"
 #include "recurrence.h"
 #include "scan.h"
+#include "slstm.h"
 #include "softmax.h"
 #include "step.h"
 #include "transducer.h"
@@ -36,5 +37,5 @@ const Kernels ELMAN_SET = {ELMAN_SET_NAME, packed_floats, pack_all, run_cell<fal
                            run_cross_entropy_by<CrossEntropyOfSet>, MOST_ROWS, run_product, TILED,
                            run_outer_product, run_layer_norm, run_layer_norm_backward,
                            run_scan<false>, run_scan<true>, run_transducer,
-                           run_gated_scan<false>, run_gated_scan<true>, run_matrix_scan<false>, run_matrix_scan<true>,
-                           run_program};
+                           run_gated_scan<false>, run_gated_scan<true>, run_slstm<false>, run_slstm<true>,
+                           run_matrix_scan<false>, run_matrix_scan<true>, run_program};

@@ -209,6 +209,31 @@ struct GatedScan {
     float* d_h0 = nullptr;         // (B, D)
 };
 
+// The recurrence of an sLSTM with N heads of S units, H = N S, see slstm.h.  The numbers of a step lie
+// side by side.
+struct Slstm {
+    int64_t B = 0, T = 0, N = 0, S = 0, threads = 1;
+    bool reverse = false;              // run from a row's last step to its first
+    const int64_t* lengths = nullptr;  // (B) steps of each row; null: T
+    const int64_t* order = nullptr;    // (B) rows, longest first; null: all have T steps
+
+    Field gates;                  // (B, T, 4 H) products with x; with `cells` replaced by values that the
+                                  // backward pass needs, and there by their gradients
+    const float* r = nullptr;     // (N, 4 S, S)
+    const float* mask = nullptr;  // (B, H) recurrent dropout
+    Field keep;                   // (B, T, H) share of the old h that zoneout keeps; null: `rate`
+    float rate = 0;
+    Field y;                      // (B, T, H), forward: out; backward: in
+    Field cells;                  // (B, T, 3 H) c, n and m after each step; forward: out, or null; backward: in
+    const float* s0[4] = {};      // (B, H) h, c, n, m; null: zeros
+    float* end[4] = {};           // out
+
+    Field d_y;                    // backward: in, null for zeros
+    Field seen;                   // (B, T, H) backward: out, h before each step after dropout
+    const float* d_end[4] = {};   // backward: in, null for zeros
+    float* d_s0[4] = {};          // backward: out
+};
+
 // A recurrence whose state is a matrix (K, V) for each row and each of N heads, see matrix_scan.h.
 // The numbers of a head lie side by side.
 struct MatrixScan {
@@ -266,6 +291,8 @@ struct Kernels {
     void (*transducer)(const Transducer&);
     void (*gated_scan)(const GatedScan&);
     void (*gated_scan_backward)(const GatedScan&);
+    void (*slstm)(const Slstm&);
+    void (*slstm_backward)(const Slstm&);
     void (*matrix_scan)(const MatrixScan&);
     void (*matrix_scan_backward)(const MatrixScan&);
     void (*program)(const Operation*, int64_t count);

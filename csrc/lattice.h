@@ -23,18 +23,6 @@ namespace {
 
 constexpr float LOW = -1e30f;  // log 0, with which differences stay numbers
 
-// Returns log(1 + x) = 2 atanh(x / (2 + x)) for x in 0..1: a series of odd powers, with minimax
-// coefficients (relative error 4e-9 before rounding).
-ELMAN_INLINE Vec log_1_plus(Vec x) {
-    const Vec s = x * reciprocal(set(2) + x), y = s * s;
-    Vec q = set(0.2817465626f);
-    q = fma(q, y, set(0.2796141884f));
-    q = fma(q, y, set(0.4002485372f));
-    q = fma(q, y, set(0.6666631593f));
-    q = fma(q, y, set(2.0000000079f));
-    return s * q;
-}
-
 class Lattice {
 public:
     // Takes memory for rows of up to T frames and U tokens.

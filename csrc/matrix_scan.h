@@ -20,6 +20,7 @@
 #include <type_traits>
 
 #include "kernels.h"
+#include "sums.h"
 #include "team.h"
 #include "vector.h"
 

@@ -272,6 +272,36 @@ NB_MODULE(_native, m) {
     SET(d_sums, state, it.gate_count() + (it.cell == RG_LRU));
 #undef SET
 
+    nb::class_<SlstmCall> slstm(m, "Slstm");
+    slstm.def("__init__", [](SlstmCall* it, int64_t B, int64_t T, int64_t N, int64_t S, int64_t threads, bool reverse, float rate) {
+        need_range(B, 1, ANY, "B"), need_range(T, 1, ANY, "T"), need_range(N, 1, ANY, "N"), need_range(S, 1, ANY, "S"), need_range(threads, 1, ANY, "threads");
+        new (it) SlstmCall;
+        it->B = B, it->T = T, it->N = N, it->S = S, it->threads = threads, it->reverse = reverse, it->rate = rate;
+    })
+        .def("forward", [](const SlstmCall& it) {
+            it.check(false);
+            nb::gil_scoped_release release;
+            chosen->slstm(it);
+        })
+        .def("backward", [](const SlstmCall& it) {
+            it.check(true);
+            nb::gil_scoped_release release;
+            chosen->slstm_backward(it);
+        })
+        .def("set_lengths", &SlstmCall::set_lengths)
+        .def("set_r", [](SlstmCall& it, const Tensor& t) { it.r = t.dense<float>("r", {it.N, 4 * it.S, it.S}); })
+        .def("set_mask", [](SlstmCall& it, const Tensor& t) { it.mask = t.dense<float>("mask", {it.B, it.N * it.S}); });
+#define FIELD(name, width) slstm.def("set_" #name, [](SlstmCall& it, const Tensor& t) { it.name = it.field(t, #name, width); })
+    FIELD(gates, 4); FIELD(cells, 3); FIELD(keep, 1); FIELD(y, 1); FIELD(d_y, 1); FIELD(seen, 1);
+#undef FIELD
+#define STATE(name) \
+    slstm.def("set_" #name, [](SlstmCall& it, const Tensor& h, const Tensor& c, const Tensor& n, const Tensor& m) { \
+        const Tensor given[4] = {h, c, n, m}; \
+        it.leaves(given, #name, it.name); \
+    })
+    STATE(s0); STATE(end); STATE(d_end); STATE(d_s0);
+#undef STATE
+
     nb::class_<MatrixScanCall> matrix(m, "MatrixScan");
     matrix.def("__init__", [](MatrixScanCall* it, int64_t B, int64_t T, int64_t N, int64_t K, int64_t V, int64_t threads,
                               bool delta, bool decay_of_key, bool reverse) {

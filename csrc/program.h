@@ -10,6 +10,7 @@
 #include "kernels.h"
 #include "matrix_scan_backward.h"
 #include "subnormal.h"
+#include "sums.h"
 #include "vector.h"
 
 namespace {
@@ -67,7 +68,8 @@ ELMAN_INLINE Vec exp_of_any(Vec x) {
     return root * root;
 }
 
-inline float softplus(float x) { return (x > 0 ? x : 0) + std::log1p(std::exp(x > 0 ? -x : x)); }
+// log(1 + exp(x))
+ELMAN_INLINE Vec softplus(Vec x) { return max(set(0), x) + log_1_plus(exp_of_any(min(x, set(0) - x))); }
 
 // Sums over the last dimension: of x or x^2, divided by `divisor`.
 template <bool SQUARE>
@@ -181,8 +183,8 @@ void run_operation(const Operation& op) {
         case Operation::TANH: return each<1>(op, [](const Vec* x) { return tanh(x[0]); });
         case Operation::SILU: return each<1>(op, [](const Vec* x) { return x[0] * sigmoid(x[0]); });
         case Operation::GELU: return each<1>(op, [](const Vec* x) { return by_number(x[0], x[0], [](float a, float) { return a / 2 * (1 + std::erf(a * 0.70710678f)); }); });
-        case Operation::SOFTPLUS: return each<1>(op, [](const Vec* x) { return by_number(x[0], x[0], [](float a, float) { return softplus(a); }); });
-        case Operation::LOG_SIGMOID: return each<1>(op, [](const Vec* x) { return by_number(x[0], x[0], [](float a, float) { return -softplus(-a); }); });
+        case Operation::SOFTPLUS: return each<1>(op, [](const Vec* x) { return softplus(x[0]); });
+        case Operation::LOG_SIGMOID: return each<1>(op, [](const Vec* x) { return set(0) - softplus(set(0) - x[0]); });
         case Operation::SUM: return reduce<false>(op, 1, false);
         case Operation::MEAN: return reduce<false>(op, static_cast<float>(op.size[3]), false);
         case Operation::NORM: return reduce<true>(op, 1, true);

@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from elman import kernels
 from elman.errors import ArgumentError
+
+SHORT = (torch.float32, torch.bfloat16, torch.float16)  # types that kernels compute as float32
 
 
 def seen_by_torch() -> bool:
@@ -24,6 +27,16 @@ def seen_by_torch() -> bool:
         or forward_ad._current_level >= 0
         or torch._C._len_torch_dispatch_stack() > 0
     )
+
+
+def runs_natively(x: Tensor) -> bool:
+    """Return whether a native call without an operator for graphs can run a layer on its input x.
+
+    It can on a CPU, for float32 and shorter types, unless torch captures or transforms the layer.
+    """
+    hidden = seen_by_torch() or torch.compiler.is_compiling()
+    here = x.device.type == "cpu" and x.dtype in SHORT and x.numel() > 0
+    return kernels.native is not None and here and not hidden
 
 
 def resolved(x: Tensor) -> Tensor:

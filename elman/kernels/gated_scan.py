@@ -17,12 +17,10 @@ import torch
 from torch import Tensor
 
 from elman import kernels
-from elman.kernels.autograd import keeps_graph, refuse_second_derivatives, resolved, seen_by_torch
+from elman.kernels.autograd import keeps_graph, refuse_second_derivatives, resolved
 from elman.padded import check_lengths
 
 GATES = {"min_gru": 2, "min_lstm": 3, "rg_lru": 2}  # in the order of GatedCell in kernels.h
-
-KINDS = (torch.float32, torch.bfloat16, torch.float16)  # computed as float32
 
 
 class Scan(NamedTuple):
@@ -39,13 +37,6 @@ class Scan(NamedTuple):
     lengths: Tensor | None = None
     reverse: bool = False
     kept: Tensor | float = 0.0
-
-
-def has_gated_scan(x: Tensor) -> bool:
-    """Return whether the native call can run for the input x of a layer (T, B, F)."""
-    hidden = seen_by_torch() or torch.compiler.is_compiling()
-    here = x.device.type == "cpu" and x.dtype in KINDS and x.numel() > 0
-    return kernels.native is not None and here and not hidden
 
 
 def run_gated_scan(

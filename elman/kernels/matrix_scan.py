@@ -59,7 +59,8 @@ def matrix_step(y: Tensor, end: Tensor, delta: bool, *given: Any) -> tuple[Any, 
     *inputs, state = given
     heads, out = y.shape[1], y.flatten(1)[:, None]
     flat: list[Any] = [None if x is None else x.flatten(1)[:, None] for x in inputs]
-    call, alive = _call(*flat, state, None, heads, delta, False)
+    q, k, v, a, beta = flat
+    call, alive = _call(q, k, v, a, beta, state, None, heads, delta, False)
     call.set_v(alive[2])
     call.set_y(out)
     call.set_s_end(end)

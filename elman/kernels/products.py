@@ -173,6 +173,24 @@ class _BlockLinear(torch.autograd.Function):
         return d_x, d_w
 
 
+def block_gradient(d_y: Tensor, x: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
+    """Return the gradient of the weight of `block_linear`.
+
+    Args:
+        d_y: gradient of the result, (T, B, M G U) float32.
+        x: (T, B, G V) float32.
+        shape: the shape of the weight, (M, G, U, V).
+    """
+    rows, of_x = _rows(d_y), _rows(x)
+    if _own(len(rows), shape[0] * shape[1] * shape[2] * shape[3]):
+        assert native is not None
+        found = x.new_empty(shape)  # the weight itself is not read without a gradient of x
+        native.block_gradients(rows, of_x, found, None, found, torch.get_num_threads())
+        return found
+    blocks = of_x.unflatten(1, (shape[1], shape[3]))
+    return torch.einsum("nkgu,ngv->kguv", rows.unflatten(1, shape[:3]), blocks)
+
+
 def _rows(x: Tensor) -> Tensor:
     """Return x (..., K) as a matrix (N, K) whose rows are dense."""
     rows = resolved(x).reshape(-1, x.shape[-1])

@@ -16,7 +16,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from elman.kernels.gated_scan import Scan, has_gated_scan, run_gated_scan
+from elman.kernels.autograd import runs_natively
+from elman.kernels.gated_scan import Scan, run_gated_scan
 from elman.kernels.products import linear
 from elman.recur.cell import Cell, Leaves, Masks, Shapes, Weights
 from elman.recur.scan import linear_recurrence
@@ -85,7 +86,7 @@ class LinearCell(Cell):
     ) -> tuple[Tensor, Leaves]:
         """Run all steps in one native call, or by `linear_recurrence`."""
         (h,), (kept,) = state, masks.kept
-        if has_gated_scan(x):
+        if runs_natively(x):
             scan = Scan(self.native, lengths, reverse, kept)
             gates, bias = linear(x, weights["weight"]).float(), weights["bias"].float()
             y, end = run_gated_scan(scan, gates, bias, h.float())

@@ -30,7 +30,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elman.kernels.gated_scan import Scan, has_gated_scan, run_gated_scan
+from elman.kernels.autograd import runs_natively
+from elman.kernels.gated_scan import Scan, run_gated_scan
 from elman.kernels.products import block_linear, linear
 from elman.recur.cell import Cell, Leaves, Masks, Shapes, Weights
 from elman.recur.convolve import convolve
@@ -115,7 +116,7 @@ class RGLRUCell(Cell):
         u = linear(x, weights["weight_in"])
         conv, bias = weights["weight_conv"], weights["bias_conv"]
         c, tail = convolve(u, conv, bias, tail, lengths, reverse=reverse)
-        if has_gated_scan(c):
+        if runs_natively(c):
             gates = block_linear(c, weights["weight_gates"]).float()
             scan, bias = Scan("rg_lru", lengths, reverse), weights["bias_gates"].float().flatten()
             h, end = run_gated_scan(scan, gates, bias, h.float(), c.float(), _rate(weights))

@@ -31,7 +31,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from elman.recur.cell import Cell, Leaves, Shapes, Weights
+from elman.kernels.autograd import runs_natively
+from elman.kernels.products import linear
+from elman.kernels.slstm import Recurrence, run_slstm
+from elman.recur.cell import Cell, Leaves, Masks, Shapes, Weights
 from elman.recur.stack import Stack
 from elman.recur.weights import count_heads
 
@@ -79,7 +82,27 @@ class SLSTMCell(Cell):
 
     def inputs(self, x: Tensor, weights: Weights) -> Tensor:
         """Return W x_t + b for all gates."""
-        return F.linear(x, weights["weight_ih"], weights["bias"])
+        return linear(x, weights["weight_ih"], weights["bias"])
+
+    def sequence(
+        self,
+        x: Tensor,
+        state: Leaves,
+        weights: Weights,
+        *,
+        masks: Masks,
+        lengths: Tensor | None,
+        reverse: bool,
+    ) -> tuple[Tensor, Leaves]:
+        """Run all steps in one native call where that is possible, or one after another."""
+        kept, *others = masks.kept
+        exact = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+        if not exact or not runs_natively(x) or any(isinstance(k, Tensor) or k for k in others):
+            return super().sequence(
+                x, state, weights, masks=masks, lengths=lengths, reverse=reverse
+            )
+        how = Recurrence(lengths, reverse, masks.seen, kept)
+        return run_slstm(how, self.inputs(x, weights), weights["weight_hh"], state)
 
     def step(self, x: Tensor, state: Leaves, weights: Weights, *, seen: Tensor) -> Leaves:
         """Compute one step of the equations at the top of this file."""
