@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from elman.dropout import check_probability, dropout, locked_dropout
 from elman.errors import ArgumentError
+from elman.kernels.products import linear
 from elman.padded import as_lengths, check_lengths, time_mask
 from elman.recur.stack import Stack
 from elman.state import State
@@ -56,13 +57,12 @@ class Block(nn.Module):
     ) -> tuple[Tensor, State]:
         """Return the layer's part of the residual (B, T, H), and its state."""
         y, end = self.layer(self.norm(x), state, lengths, generator)
-        return y if self.project is None else self.project(y), end
+        return y if self.project is None else linear(y, self.project.weight), end
 
     def gated(self, x: Tensor) -> Tensor:
         """Return the network's part of the residual (B, T, H)."""
-        gate, up = self.widen(self.norm_gated(x)).chunk(2, -1)
-        found: Tensor = self.narrow(F.silu(gate) * up)
-        return found
+        gate, up = linear(self.norm_gated(x), self.widen.weight).chunk(2, -1)
+        return linear(F.silu(gate) * up, self.narrow.weight)
 
 
 class Blocks(nn.Module):
@@ -167,7 +167,7 @@ class Blocks(nn.Module):
             check_lengths(lengths, x.shape[0], x.shape[1])
             running = time_mask(lengths.to(x.device), x.shape[1]).unsqueeze(2)
             x = torch.where(running, x, 0)  # padding can be NaN
-        h = x if self.enter is None else self.enter(x)
+        h = x if self.enter is None else linear(x, self.enter.weight, self.enter.bias)
         ends: list[State] = []
         for n, block in enumerate(self.blocks):
             part, end = block.mix(h, None if state is None else state[n], lengths, generator)

@@ -20,6 +20,7 @@ factor 2.  Difference: keys are as long as values.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -68,10 +69,11 @@ class DeltaNetCell(ConvolvedCell):
         if self.gated:
             reset_decay(weights["log_decay"], weights["bias_decay"])
 
-    def read(self, x: Tensor, weights: Weights, hidden: int) -> Read:
-        """Return the inputs of the memory for one or all steps, for x = [conv(u), the rest]."""
+    def read(self, parts: Sequence[Tensor], weights: Weights, hidden: int) -> Read:
+        """Return the inputs of the memory for one or all steps, given conv(u) and the rest."""
         heads = count_heads(hidden, self.heads)
-        mixed, beta, rest = x.split([3 * hidden, heads, x.shape[-1] - 3 * hidden - heads], -1)
+        mixed, x = parts
+        beta, rest = x.split([heads, x.shape[-1] - heads], -1)
         q, k, v = (self.by_head(part, hidden) for part in F.silu(mixed).chunk(3, -1))
         q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)
         decay = gate = None

@@ -17,12 +17,14 @@ without subtracting their mean.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from elman.kernels.products import linear
 from elman.recur.build import layers_with_heads
 from elman.recur.cell import Shapes, Weights
 from elman.recur.memory import MatrixCell, Read
@@ -61,10 +63,11 @@ class GLACell(MatrixCell):
             else:
                 nn.init.constant_(weight, float(name == "gain"))
 
-    def read(self, x: Tensor, weights: Weights, hidden: int) -> Read:
+    def read(self, parts: Sequence[Tensor], weights: Weights, hidden: int) -> Read:
         """Return the inputs of the memory for one or all steps of W x_t."""
+        (x,) = parts
         q, k, v, gate, low = x.split([hidden] * 4 + [RANK], -1)
-        decay = F.linear(low, weights["weight_decay"], weights["bias_decay"])
+        decay = linear(low, weights["weight_decay"], weights["bias_decay"])
         size = self.size(hidden)
         return Read(
             self.by_head(q, hidden) / size**0.5,

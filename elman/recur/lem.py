@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from elman.errors import ArgumentError
+from elman.kernels.products import linear
 from elman.recur.cell import Cell, Leaves, Shapes, Weights
 from elman.recur.stack import Stack
 
@@ -48,7 +49,7 @@ class LEMCell(Cell):
 
     def inputs(self, x: Tensor, weights: Weights) -> Tensor:
         """Return W x_t + b for a, d, z and y."""
-        return F.linear(x, weights["weight_ih"], weights["bias"])
+        return linear(x, weights["weight_ih"], weights["bias"])
 
     def step(self, x: Tensor, state: Leaves, weights: Weights, *, seen: Tensor) -> Leaves:
         """Compute one step of the equations at the top of this file."""

@@ -16,12 +16,14 @@ its own q and k, which are as long as v, and H is not twice the size of the inpu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from elman.kernels.products import linear
 from elman.recur.build import layers_with_heads
 from elman.recur.cell import Shapes, Weights
 from elman.recur.memory import TAPS, ConvolvedCell, Read, reset_convolved, reset_decay, unit
@@ -61,10 +63,10 @@ class Mamba2Cell(ConvolvedCell):
         nn.init.ones_(weights["gain"])
         reset_decay(weights["log_decay"], weights["bias_step"])
 
-    def read(self, x: Tensor, weights: Weights, hidden: int) -> Read:
-        """Return the inputs of the memory for one or all steps, for x = [conv(u), the rest]."""
-        heads = count_heads(hidden, self.heads)
-        mixed, step, gate = x.split([3 * hidden, heads, hidden], -1)
+    def read(self, parts: Sequence[Tensor], weights: Weights, hidden: int) -> Read:
+        """Return the inputs of the memory for one or all steps, given conv(u) and the rest."""
+        mixed, x = parts
+        step, gate = x.split([count_heads(hidden, self.heads), hidden], -1)
         q, k, v = (self.by_head(part, hidden) for part in F.silu(mixed).chunk(3, -1))
         wide = torch.promote_types(x.dtype, torch.float32)
         step = F.softplus((step + weights["bias_step"]).to(wide))
@@ -75,7 +77,7 @@ class Mamba2Cell(ConvolvedCell):
         """Return y (..., H) for what was read from the memory, (..., N, V)."""
         assert read.gate is not None
         o = (out + weights["skip"].unsqueeze(-1) * read.v).flatten(-2)
-        return F.linear(unit(o * read.gate) * weights["gain"], weights["weight_out"])
+        return linear(unit(o * read.gate) * weights["gain"], weights["weight_out"])
 
 
 class Mamba2(Stack):

@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from elman.kernels.products import linear
 from elman.recur.cell import Cell, Leaves, Masks, Shapes, Weights
 from elman.recur.convolve import convolve
 from elman.recur.linear import last_outputs
@@ -55,8 +55,8 @@ class MatrixCell(Cell):
     delta = False  # whether the memory first removes what it holds for a key
 
     @abstractmethod
-    def read(self, x: Tensor, weights: Weights, hidden: int) -> Read:
-        """Return the inputs of the memory for one or all steps (..., D) of W x_t."""
+    def read(self, parts: Sequence[Tensor], weights: Weights, hidden: int) -> Read:
+        """Return the inputs of the memory for one or all steps of W x_t, in parts (..., D)."""
 
     def size(self, hidden: int) -> int:
         """Return the number of features of a head."""
@@ -81,7 +81,7 @@ class MatrixCell(Cell):
 
     def inputs(self, x: Tensor, weights: Weights) -> Tensor:
         """Return W x_t of all steps."""
-        return F.linear(x, weights["weight"])
+        return linear(x, weights["weight"])
 
     def mixed(
         self,
@@ -91,30 +91,33 @@ class MatrixCell(Cell):
         lengths: Tensor | None,
         *,
         reverse: bool,
-    ) -> tuple[Tensor, Leaves]:
-        """Return all steps (T, B, D) of W x_t, possibly mixed with earlier steps.
+    ) -> tuple[Sequence[Tensor], Leaves]:
+        """Return the parts (T, B, ...) of W x_t that `read` reads, possibly mixed over time.
 
         Args:
-            x: W x_t.
+            x: (T, B, F).
             rest: the leaves of the state after the first two.
             weights: the weights by name.
             lengths: integers (B,) in 0..T; None if all rows have T steps.
             reverse: run from the last step to the first.
 
         Returns:
-            the steps, and the new leaves.
+            the parts, and the new leaves.
         """
-        return x, ()
+        return (self.inputs(x, weights),), ()
 
     def output(self, out: Tensor, read: Read, weights: Weights) -> Tensor:
         """Return y (..., H) for what was read from the memory, (..., N, V)."""
         y = (unit(out) * weights["gain"]).flatten(-2)
-        return F.linear(y if read.gate is None else y * read.gate, weights["weight_out"])
+        return linear(y if read.gate is None else y * read.gate, weights["weight_out"])
 
     def step(self, x: Tensor, state: Leaves, weights: Weights, *, seen: Tensor) -> Leaves:
         """Compute one step: read from the memory after it was updated."""
+        return self._step((x,), state, weights)
+
+    def _step(self, parts: Sequence[Tensor], state: Leaves, weights: Weights) -> Leaves:
         last, memory = state
-        read = self.read(x, weights, last.shape[1])
+        read = self.read(parts, weights, last.shape[1])
         out, memory = step_of(*read[:5], memory, delta=self.delta)
         return self.output(out, read, weights), memory
 
@@ -130,8 +133,8 @@ class MatrixCell(Cell):
     ) -> tuple[Tensor, Leaves]:
         """Run all steps by `matrix_recurrence`."""
         last, memory, *rest = state
-        x, more = self.mixed(self.inputs(x, weights), rest, weights, lengths, reverse=reverse)
-        read = self.read(x, weights, last.shape[1])
+        parts, more = self.mixed(x, rest, weights, lengths, reverse=reverse)
+        read = self.read(parts, weights, last.shape[1])
         q, k, v = (t.transpose(0, 1) for t in (read.q, read.k, read.v))
         decay, beta = (None if t is None else t.transpose(0, 1) for t in (read.decay, read.beta))
         out, memory = matrix_recurrence(
@@ -158,8 +161,7 @@ class ConvolvedCell(MatrixCell):
         last, memory, tail = state
         u, rest = x.split([tail.shape[2], x.shape[1] - tail.shape[2]], 1)
         (u,), tail = convolve(u[None], weights["weight_conv"], weights.get("bias_conv"), tail)
-        x = torch.cat([u, rest], 1)
-        return *super().step(x, (last, memory), weights, seen=seen), tail
+        return *self._step((u, rest), (last, memory), weights), tail
 
     def mixed(
         self,
@@ -169,14 +171,19 @@ class ConvolvedCell(MatrixCell):
         lengths: Tensor | None,
         *,
         reverse: bool,
-    ) -> tuple[Tensor, Leaves]:
-        """Return all steps of W x_t after the convolution, and the tail."""
-        (tail,) = rest
-        u, others = x.split([tail.shape[2], x.shape[2] - tail.shape[2]], 2)
+    ) -> tuple[Sequence[Tensor], Leaves]:
+        """Return the convolved part of W x_t and its other part, and the tail."""
+        (tail,), matrix = rest, weights["weight"]
+        first, second = matrix.split([tail.shape[2], len(matrix) - tail.shape[2]])
         u, end = convolve(
-            u, weights["weight_conv"], weights.get("bias_conv"), tail, lengths, reverse=reverse
+            linear(x, first),
+            weights["weight_conv"],
+            weights.get("bias_conv"),
+            tail,
+            lengths,
+            reverse=reverse,
         )
-        return torch.cat([u, others], 2), (end.to(tail.dtype),)
+        return (u, linear(x, second)), (end.to(tail.dtype),)
 
 
 def unit(x: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from elman.kernels.products import linear
 from elman.recur.build import layers_with_heads
 from elman.recur.cell import Cell, Leaves, Masks, Shapes, Weights
 from elman.recur.linear import last_outputs
@@ -79,7 +80,7 @@ class MLSTMCell(Cell):
 
     def inputs(self, x: Tensor, weights: Weights) -> Tensor:
         """Return W x_t + b of all steps."""
-        return F.linear(x, weights["weight"], weights["bias"])
+        return linear(x, weights["weight"], weights["bias"])
 
     def _read(self, x: Tensor, hidden: int) -> tuple[Tensor, ...]:
         """Return q, k, v and 1 (..., N, .), log i, log f (..., N) and o (..., H) of some steps."""
