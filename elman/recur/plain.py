@@ -10,6 +10,7 @@ from torch import Tensor
 from elman.padded import time_mask
 from elman.recur.cell import Cell, Leaves, Weights
 from elman.recur.layers import Layers, through_layers
+from elman.recur.record import active_recorder
 
 
 def run_plain(
@@ -24,7 +25,8 @@ def run_plain(
         x: Tensor, state: Leaves, weights: Weights, _layer: int, direction: int
     ) -> tuple[Tensor, Leaves]:
         masks = layers.masks(x.shape[0], state)
-        one = x.shape[0] == 1 and lengths is None and layers.cell.steps_alone
+        alone = layers.cell.steps_alone or active_recorder() is not None
+        one = x.shape[0] == 1 and lengths is None and alone
         sequence = partial(Cell.sequence, layers.cell) if one else layers.cell.sequence
         return sequence(x, state, weights, masks=masks, lengths=lengths, reverse=direction == 1)
 
