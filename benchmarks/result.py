@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 import elman
+from elman.atomic import write_atomic
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -39,7 +40,7 @@ def write_result(name: str, facts: dict[str, object], *, quiet: bool = False) ->
         text = text.removesuffix("\n}") + f',\n  "cells": [\n{lines}\n  ]\n}}'
     path = RESULTS / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + "\n")
+    write_atomic(path, text + "\n")
     if not quiet:
         print(text)
 

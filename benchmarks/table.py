@@ -16,7 +16,7 @@ from targets import TARGETS, Target, geometric_mean, reached, refused
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-GRIDS = {RESULTS / "grid", RESULTS / "quick"}
+ELSEWHERE = {RESULTS / "grid", RESULTS / "quick", RESULTS / "cells"}  # not by processor
 HEAD = """# Benchmarks
 
 `make bench` runs the benchmarks that need no data and writes this page: `grid.py` (recurrences,
@@ -44,6 +44,9 @@ The benchmarks of model quality need data and time:
     python benchmarks/speech.py NAME FOLDER    # commands, speech to text: see its docstring
     python benchmarks/heard_and_seen.py FSDD   # several inputs
     python benchmarks/pictures.py NAME    # images; makes its data itself: see its docstring
+
+`cells.py` compares all cells at equal size and equal time, on data that it makes; the tables are in
+[docs/cells.md](../docs/cells.md). It takes hours, and continues after an interruption.
 
 `speech_losses.py` compares the training steps of CTC and of the transducer with plain PyTorch,
 `live_sound.py` compares a live classifier of audio with onnxruntime, `decoding.py` compares the
@@ -356,7 +359,7 @@ def main() -> None:
     page += of_seeds("Pictures", "pictures.py", PICTURES, ("accuracy", "CER"))
     if LIMITS.exists():
         page += f"\n## What limits the cells below their target\n\n{LIMITS.read_text()}"
-    for folder in sorted({path.parent for path in RESULTS.glob("*/*.json")} - GRIDS):
+    for folder in sorted({path.parent for path in RESULTS.glob("*/*.json")} - ELSEWHERE):
         page += by_processor(folder)
     for path in sorted(RESULTS.glob("*.json")):
         rows = flat(json.loads(path.read_text()))

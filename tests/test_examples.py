@@ -7,6 +7,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+import torch
 
 import elman
 from elman.cli import main
@@ -22,6 +23,19 @@ def test_temporal_xor_is_learned_and_random_bits_are_not() -> None:
     # A coin toss cannot be predicted. Its error is 0.25, and a sample of 320 is within 0.03 of it.
     assert 0.2 < first < 0.3
     assert 0.2 < second < 0.3
+
+
+@pytest.mark.learns
+def test_parity_is_learned_by_an_lstm_and_not_by_a_minimal_gru() -> None:
+    run = runpy.run_path(str(EXAMPLES / "long_memory.py"))["run"]
+    found = {}
+    for kind in (elman.MinGRU, elman.LSTM):
+        torch.manual_seed(0)
+        found[kind] = run(kind(32, 32, batch_first=True))
+    # The lengths of the training, and two longer ranges. 0.5 is right by chance.
+    assert min(found[elman.LSTM]) > 0.95
+    assert found[elman.MinGRU][0] < 0.6
+    assert max(found[elman.MinGRU][1:]) < 0.53
 
 
 @pytest.mark.learns
