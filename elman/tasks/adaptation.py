@@ -36,7 +36,7 @@ KINDS: dict[str, type[Settings]] = {"dynamic": DynamicEvaluation, "cache": Neura
 STEPS = 64  # tokens that a cache alone reads at a time; they affect only the speed
 MEASURED = (20, 35, 150)  # rows, steps and number of the chunks on which gradients are measured
 TUNED_TOKENS = 20_000  # maximum tokens of a text on which settings are chosen
-TUNED = ("learning_rate", "decay", "theta", "weight")  # settings that are chosen
+TUNED = ("learning_rate", "decay", "theta")  # settings that are chosen; the weight follows the text
 _SIZES: WeakKeyDictionary[SequenceModel, Sizes] = WeakKeyDictionary()
 DOUBLINGS = 3  # how often a setting is doubled or halved, at most
 
