@@ -106,8 +106,10 @@ def name_flags(message: str, keep: Collection[str] = ()) -> str:
         '--hidden-size must be at least 1; set --no-bptt, or --dropout 0.5'
         >>> name_flags("is it encoding='utf-16'? otherwise omit words and k, or set overwrite")
         'is it --encoding utf-16? otherwise omit --words and --k, or set --overwrite'
+        >>> name_flags("one with settings such as dynamic,segment=5")
+        'one with settings such as dynamic,segment=5'
     """
-    outside = r"(?<![\w'\"/.=-])"  # neither quoted, nor in a path or a flag
+    outside = r"(?<![\w'\"/.=,-])"  # neither quoted, nor in a path, a flag or a list of settings
 
     def with_value(found: re.Match[str]) -> str:
         name, value = found[1], found[2] if " " in found[2] else found[2].strip("'\"")
