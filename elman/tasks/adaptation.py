@@ -95,7 +95,8 @@ def read_settings(text: str) -> Settings:
         name, _, value = one.partition("=")
         name = name.strip().replace("-", "_")
         if name not in names:
-            raise ArgumentError(f"adapt: {kind} has the settings {', '.join(names)}, got {one!r}")
+            known = ", ".join(map(repr, names))
+            raise ArgumentError(f"adapt: {kind} has the settings {known}, got {one!r}")
         try:
             values[name] = int(value) if value.strip().isdigit() else float(value)
         except ValueError:
