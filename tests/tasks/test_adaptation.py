@@ -274,7 +274,7 @@ def test_a_learning_rate_that_is_too_high_gives_one_line(model: elman.LanguageMo
     ("adapt", "message"),
     [
         ("cash", "adapt must be dynamic or cache, or one with settings .* got 'cash'"),
-        ("dynamic,size=3", "dynamic has the settings 'learning_rate', 'decay', 'segment', got 'size=3'"),
+        ("dynamic,size=3", "has the settings 'learning_rate', 'decay', 'segment', got 'size=3'"),
         ("dynamic,decay", "decay must be a number, got ''"),
         ("cache,size=0", "adapt: size must be at least 1, got 0"),
         ("dynamic,segment=2.5", "adapt: segment must be a whole number, got 2.5"),
