@@ -114,7 +114,7 @@ def write_settings(settings: Settings) -> str:
         >>> import elman
         >>> from elman.tasks.adaptation import write_settings
         >>> write_settings(elman.NeuralCache(size=500, theta=10, weight=0.1))
-        'cache,size=500,theta=10,weight=0.1'
+        'cache,size=500,theta=10,weight=0.1,rate=0.01'
     """
     kind = next(name for name, one in KINDS.items() if isinstance(settings, one))
     values = [f"{one.name}={getattr(settings, one.name):g}" for one in fields(settings)]
