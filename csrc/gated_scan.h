@@ -144,7 +144,7 @@ public:
     }
 
 private:
-    // What one row reads at one step.
+    // The numbers that one row reads at one step.
     struct Place {
         const GatedScan& s;
         const int64_t row, t, later;

@@ -19,7 +19,7 @@ public:
     // Adds an operation.  Its operands are tensors of four dimensions: the result, and as many others as
     // the operation reads.  The first of these has the sizes of the loops.
     void add(const std::string& name, const Tensor& out, const Tensor& a, const Tensor& b, const Tensor& c, const Tensor& d) {
-        // In the order of Operation::Kind.
+        // The names of the kinds of operations, in the order of their numbers.
         static const char* const NAMES[] = {"copy", "neg", "add", "sub", "mul", "div", "maximum", "minimum", "equal", "select", "abs", "sqrt", "rsqrt",
                                             "exp", "expm1", "sigmoid", "tanh", "silu", "gelu", "softplus", "log_sigmoid", "sum",
                                             "mean", "norm", "matmul", "layer_norm"};

@@ -109,9 +109,9 @@ def block_linear(x: Tensor, weight: Tensor) -> Tensor:
 
 def _run_ours(x: Tensor, weight: Tensor, given: tuple[Tensor, ...]) -> bool:
     """Return whether our kernel multiplies x (..., K) by a matrix, with a backward pass."""
-    if not _own(x.shape[:-1].numel(), weight.numel()) or torch.is_autocast_enabled("cpu"):
+    if torch.compiler.is_compiling() or seen_by_torch():  # a graph cannot contain what follows
         return False
-    if seen_by_torch() or torch.compiler.is_compiling():
+    if not _own(x.shape[:-1].numel(), weight.numel()) or torch.is_autocast_enabled("cpu"):
         return False
     return all(t.dtype == torch.float32 and t.device.type == "cpu" for t in given)
 

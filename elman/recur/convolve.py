@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-ONEDNN = (torch.float32, torch.bfloat16)  # data types of its convolution
+# Data types of the convolution of oneDNN.  A graph of `torch.compile` cannot contain this question.
+ONEDNN = (torch.float32, torch.bfloat16) if torch.backends.mkldnn.is_available() else ()
 
 
 def convolve(
@@ -79,7 +80,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     this needs oneDNN, without which torch would copy every channel.
     """
     steps, rows = len(x) - weight.shape[1] + 1, x.shape[1]
-    fast = x.dtype in ONEDNN and torch.backends.mkldnn.is_available()
+    fast = x.dtype in ONEDNN
     if steps and rows and (fast or x.device.type != "cpu"):
         image = x[None].permute(0, 3, 1, 2)  # (1, F, T + K - 1, B)
         y = F.conv2d(image, weight[:, None, :, None], bias, groups=len(weight))

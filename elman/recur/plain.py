@@ -26,8 +26,15 @@ def run_plain(
     ) -> tuple[Tensor, Leaves]:
         masks = layers.masks(x.shape[0], state)
         alone = layers.cell.steps_alone or active_recorder() is not None
-        one = x.shape[0] == 1 and lengths is None and alone
+        # In shorter types, `sequence` computes some parts in float32.
+        one = x.shape[0] == 1 and lengths is None and alone and _is_wide(x)
         sequence = partial(Cell.sequence, layers.cell) if one else layers.cell.sequence
         return sequence(x, state, weights, masks=masks, lengths=lengths, reverse=direction == 1)
 
     return through_layers(layers, x, states, run)
+
+
+def _is_wide(x: Tensor) -> bool:
+    """Return whether all functions compute in the type of x, which is float32 or float64."""
+    wide = x.dtype in (torch.float32, torch.float64)
+    return wide and not torch.is_autocast_enabled(x.device.type)

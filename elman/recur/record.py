@@ -55,6 +55,8 @@ class Recorded:
         native = kernels.native
         if native is None or x.dtype != torch.float32 or x.device.type != "cpu":
             raise CannotRecordError("kernels are for float32 on a CPU")
+        if not x.numel() or any(w.dtype != torch.float32 for w in core.parameters()):
+            raise CannotRecordError("there are no numbers, or weights of another type")
         if any(not w.is_contiguous() or w.is_neg() for w in core.parameters()):
             raise CannotRecordError("a weight has gaps in memory")
         with torch.inference_mode(False), torch.no_grad():
@@ -74,15 +76,26 @@ class Recorded:
             for part in core.modules()
             if part._parameters
         ]
+        self._parts = [
+            (part._modules, list(part._modules.values()))
+            for part in core.modules()
+            if part._modules
+        ]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Run one step for x (B, D), and return y."""
-        self._x.copy_(x)
+        self._x.copy_(x.detach())
         self._recorder.program.run()
         return self._y.clone()
 
     def changed(self, every: bool) -> bool:
-        """Return whether a weight has changed; with `every`, all of their numbers are compared."""
+        """Return whether a weight or a part of the core is another one than when it was recorded.
+
+        Args:
+            every: whether all numbers of the weights are compared, and not only some of them.
+        """
+        if any(list(now.values()) != before for now, before in self._parts):
+            return True
         return any(watch.changed(every) for watch in self._watches)
 
 
@@ -176,7 +189,17 @@ class Recorder(TorchDispatchMode):
     ) -> tuple[Tensor, Tensor]:
         """Run and note one step of a matrix recurrence, as a single operation.
 
-        It has the arguments and the results of `elman.recur.matrix.step_of`.
+        Args:
+            q: (B, N, K).
+            k: (B, N, K).
+            v: (B, N, V).
+            decay: (B, N) or (B, N, K); None for 1.
+            beta: (B, N); None for 1.
+            state: S before the step, (B, N, K, V).
+            delta: whether the step reads what it overwrites.
+
+        Returns:
+            y (B, N, V) and the new S.
         """
         with _disable_current_modes():
             y, end = v.new_empty(v.shape), state.new_empty(state.shape)
@@ -191,7 +214,8 @@ class Recorder(TorchDispatchMode):
     def _dense(self, x: Tensor) -> Tensor:
         """Return x with the numbers of a row side by side in memory, as a copy if necessary."""
         rows = x.flatten(1)
-        if rows.data_ptr() == x.data_ptr() and (rows.stride(0) or len(rows) == 1):
+        adjacent = rows.stride(1) == 1 and (rows.stride(0) or len(rows) == 1)
+        if rows.data_ptr() == x.data_ptr() and adjacent:
             return x
         copied = x.clone(memory_format=torch.contiguous_format)
         self.copy(copied, x)
@@ -209,7 +233,7 @@ class Recorder(TorchDispatchMode):
 
 def active_recorder() -> Recorder | None:
     """Return the recorder that notes the operations which run now, or None."""
-    if not torch._C._len_torch_dispatch_stack():
+    if torch.compiler.is_compiling() or not torch._C._len_torch_dispatch_stack():
         return None
     mode = _get_current_dispatch_mode()
     return mode if isinstance(mode, Recorder) else None

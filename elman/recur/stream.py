@@ -136,6 +136,10 @@ class Stream:
         for (_, mine), (_, new) in zip(named_leaves(self._state), named_leaves(state), strict=True):
             mine.copy_(new)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs; the next step packs the weights or records a step again."""
+        return {**vars(self), "_layers": None, "_watch": None, "_alive": []}
+
     def restart(self) -> None:
         """Set the state to zero, so that the next element starts a new sequence."""
         map_state(Tensor.zero_, self._state)

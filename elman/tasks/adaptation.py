@@ -37,7 +37,8 @@ STEPS = 64  # tokens that a cache alone reads at a time; they affect only the sp
 MEASURED = (20, 35, 150)  # rows, steps and number of the chunks on which gradients are measured
 TUNED_TOKENS = 20_000  # maximum tokens of a text on which settings are chosen
 TUNED = ("learning_rate", "decay", "theta")  # settings that are chosen; the weight follows the text
-_SIZES: WeakKeyDictionary[SequenceModel, Sizes] = WeakKeyDictionary()
+# The sizes of the gradients of each network, with the versions of its weights.
+_SIZES: WeakKeyDictionary[SequenceModel, tuple[list[int], Sizes]] = WeakKeyDictionary()
 DOUBLINGS = 3  # how often a setting is doubled or halved, at most
 
 
@@ -117,7 +118,7 @@ def write_settings(settings: Settings) -> str:
         'cache,size=500,theta=10,weight=0.1,rate=0.01'
     """
     kind = next(name for name, one in KINDS.items() if isinstance(settings, one))
-    values = [f"{one.name}={getattr(settings, one.name):g}" for one in fields(settings)]
+    values = [f"{one.name}={getattr(settings, one.name):.15g}" for one in fields(settings)]
     return ",".join([kind, *values])
 
 
@@ -154,6 +155,7 @@ def score_adapted(
     Raises:
         DivergenceError: the learning rate is too high for this text.
     """
+    training = network.training
     network = network.eval() if learner is None else learner.model
     length = STEPS if learner is None else learner.settings.segment
     state: State | None = None
@@ -177,6 +179,8 @@ def score_adapted(
             learner.learn(loss, len(targets))
         state = detach(state)
     seconds = time.perf_counter() - began
+    if learner is None:
+        network.train(training)
     scores: dict[str, float] = network.head.summary(sums)
     return scores | {"microseconds_per_token": 1e6 * seconds / len(corpus)}
 
@@ -201,10 +205,15 @@ class Adaptation:
 
     @property
     def sizes(self) -> Sizes | None:
-        """The sizes of the gradients on the training text, measured once for each network."""
-        if self.network not in _SIZES and (train := self._training_text()) is not None:
-            _SIZES[self.network] = measured_sizes(self.network, train)
-        return _SIZES.get(self.network)
+        """The sizes of the gradients on the training text, measured again if a weight changes."""
+        versions = [weight._version for weight in self.network.parameters()]
+        known, sizes = _SIZES.get(self.network, (None, None))
+        if known == versions:
+            return sizes
+        if (train := self._training_text()) is None:
+            return None
+        _SIZES[self.network] = versions, measured_sizes(self.network, train)
+        return _SIZES[self.network][1]
 
     def parts(self, settings: Sequence[Settings]) -> tuple[Learner | None, NeuralCache | None]:
         """Return a new learner and the settings of the cache, each of them if it is used."""

@@ -38,7 +38,7 @@ def build_optimizer(
     """
     rate, decay = settings.learning_rate, settings.weight_decay
     apart = {id(parameter) for parameter in undecayed}
-    if apart:
+    if apart and decay:
         every = list(parameters)
         kept = [p for p in every if id(p) in apart]
         others = [p for p in every if id(p) not in apart]

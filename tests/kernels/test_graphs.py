@@ -49,6 +49,18 @@ def test_one_graph_gives_the_same_results(name: str) -> None:
     torch.testing.assert_close(everything_of(compiled, x, start), expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["MinGRU", "GLA", "GatedDeltaNet", "Mamba2", "MLSTM", "SLSTM"])
+@pytest.mark.parametrize(("size", "steps"), [(8, 1), (8, 5), (256, 16)])
+def test_one_graph_of_a_cell_without_a_kernel(name: str, size: int, steps: int) -> None:
+    core = getattr(elman, name)(size, size, batch_first=True)
+    x = torch.randn(4, steps, size)
+    compiled = torch.compile(core, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), core(x), rtol=1e-4, atol=1e-4)
+    if steps > 1:
+        program = torch.export.export(core.eval(), (x,))
+        torch.testing.assert_close(program.module()(x), core(x), rtol=1e-4, atol=1e-4)
+
+
 def everything_of(core: torch.nn.Module, x: torch.Tensor, start: object) -> list[torch.Tensor]:
     leaf = x.detach().requires_grad_()
     first = elman.state.map_state(lambda s: s.detach().requires_grad_(), start)

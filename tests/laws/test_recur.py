@@ -210,6 +210,10 @@ def test_half_precision_is_close_to_single_precision(name: str) -> None:
     bound = 0.2 if isinstance(core.cell, MatrixCell) else 0.06
     torch.testing.assert_close(half.float(), y, rtol=0, atol=bound)
     assert float((half.float() - y).detach().square().mean()) ** 0.5 < 0.02
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        states = [core(x[:, :steps])[1] for steps in (1, 6)]
+    kinds = [[leaf.dtype for leaf in leaves(state)] for state in states]
+    assert kinds[0] == kinds[1]  # of one step, and of several
 
 
 @pytest.mark.learns

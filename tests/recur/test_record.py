@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,7 @@ import elman
 from elman import kernels
 from elman.recur.blocks import Blocks
 from elman.recur.cell import Cell, Leaves, Shapes, Weights
+from elman.recur.matrix import step_of
 from elman.recur.record import CannotRecordError, Recorded, Recorder
 from elman.recur.stack import Stack
 from elman.recur.stream import Stream
@@ -152,3 +154,55 @@ def test_only_float32_is_recorded() -> None:
     x = torch.zeros(1, 4, dtype=torch.float64)
     with pytest.raises(CannotRecordError, match="float32"):
         Recorded(lambda x, state: (x, state), core, x, torch.zeros(1, 1, 8).double())
+
+
+def test_a_replaced_part_is_noticed() -> None:
+    core = Blocks(4, [elman.GLA(8, 8, batch_first=True)]).eval()
+    x, stream = torch.randn(1, 4), Stream(core)
+    for replace in (
+        lambda: setattr(core, "norm", torch.nn.LayerNorm(8, eps=1.0)),
+        lambda: setattr(core.blocks[0], "widen", torch.nn.Linear(8, 32, bias=False)),
+    ):
+        stream(x)
+        replace()
+        stream.restart()
+        torch.testing.assert_close(stream(x), core(x[:, None])[0][:, 0], rtol=1e-5, atol=1e-5)
+
+
+def test_a_copy_of_a_stream_continues_by_itself() -> None:
+    core = elman.MLSTM(4, 8, batch_first=True).eval()
+    x, stream = torch.randn(1, 3, 4), Stream(core)
+    stream(x[:, 0])
+    other = copy.deepcopy(stream)
+    expected = core(x)[0]
+    for one in (stream, other):
+        for t in (1, 2):
+            torch.testing.assert_close(one(x[:, t]), expected[:, t], rtol=1e-5, atol=1e-5)
+
+
+def test_elements_with_gradients_leave_no_graph() -> None:
+    stream = Stream(elman.MinGRU(4, 8, batch_first=True).eval())
+    for _ in range(3):
+        y = stream(torch.randn(1, 4, requires_grad=True))
+    assert not y.requires_grad
+    assert stream._watch._x.grad_fn is None
+
+
+def test_a_stream_without_rows_returns_nothing() -> None:
+    stream = Stream(elman.GatedDeltaNet(4, 8, batch_first=True).eval(), 0)
+    assert stream(torch.zeros(0, 4)).shape == (0, 8)
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_a_matrix_step_reads_numbers_with_gaps(heads: int) -> None:
+    both, q, S = torch.rand(2, heads, 2), torch.randn(2, heads, 4), torch.randn(2, heads, 4, 4)
+
+    def run() -> tuple[Tensor, Tensor]:
+        decay, beta = both.unbind(-1)
+        return step_of(q, q[:, :1].expand(q.shape), 2 * q, decay, beta, S, delta=True)
+
+    with torch.no_grad(), Recorder([both, q, S]) as recorder:
+        found = run()
+    both.uniform_(), q.normal_(), S.normal_()
+    recorder.program.run()
+    torch.testing.assert_close(found, run(), rtol=1e-5, atol=1e-5)
