@@ -9,6 +9,8 @@ from torch.nn.utils import vector_to_parameters
 
 import elman
 from elman.errors import ArgumentError
+from elman.recur.memory import MatrixCell
+from elman.recur.mlstm import MLSTMCell
 from elman.recur.stack import Stack
 from elman.recur.stream import Stream
 from tests.laws.cores import CAUSAL, CORES, INPUT, build, leaves, random_state
@@ -44,8 +46,9 @@ def test_one_step_at_a_time_in_bfloat16(name: str) -> None:
     expected, _ = core(x)
     stream = Stream(core, 2)
     live = torch.stack([stream(x[:, t]) for t in range(5)], dim=1)
-    # An mLSTM divides by a sum that can be small.
-    close = {"rtol": 0.1 if name.startswith("mlstm") else 0.03, "atol": 0.05}
+    # Cells with a matrix divide by a sum, or by a root mean square, that can be small.
+    matrix = isinstance(core.cell, MatrixCell | MLSTMCell)
+    close = {"rtol": 0.03, "atol": 0.2 if matrix else 0.05}
     torch.testing.assert_close(live, expected, **close)
 
 
