@@ -62,7 +62,7 @@ class DynamicEvaluation:
     """
 
     learning_rate: float = 2e-4
-    decay: float = 5e-4
+    decay: float = 2.5e-4
     segment: int = 20
 
     def __post_init__(self) -> None:

@@ -324,4 +324,4 @@ def test_documents_that_are_shorter_than_a_segment_are_learned_at_their_end(
     scores = model.evaluate([NEW] * 30, adapt=adapt)
     assert scores["adapted"]["loss"] < 0.9 * scores["loss"]
     shown = scores["adapted"]["adapt"]
-    assert shown == ["dynamic,learning_rate=0.001,decay=0.0005,segment=100"]
+    assert shown == ["dynamic,learning_rate=0.001,decay=0.00025,segment=100"]
