@@ -160,8 +160,8 @@ class ConvolvedCell(MatrixCell):
         """Compute one step: convolve, and then read from the memory after it was updated."""
         last, memory, tail = state
         u, rest = x.split([tail.shape[2], x.shape[1] - tail.shape[2]], 1)
-        (u,), tail = convolve(u[None], weights["weight_conv"], weights.get("bias_conv"), tail)
-        return *self._step((u, rest), (last, memory), weights), tail
+        (u,), end = convolve(u[None], weights["weight_conv"], weights.get("bias_conv"), tail)
+        return *self._step((u, rest), (last, memory), weights), end.to(tail.dtype)
 
     def mixed(
         self,

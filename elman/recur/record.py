@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import (
     TorchDispatchMode,
     _disable_current_modes,
@@ -23,80 +23,12 @@ from torch.utils._pytree import tree_leaves
 
 from elman import kernels
 from elman.kernels.matrix_scan import matrix_step
-from elman.state import State, named_leaves
 
 MOST = 4  # dimensions of an operation
 
 
 class CannotRecordError(Exception):
     """A step contains an operation that has no native counterpart."""
-
-
-class Recorded:
-    """A recorded step of a core.
-
-    Args:
-        run: runs a step of the core, given x (B, D) and the state, and returns y and the new state.
-        core: the core, whose weights must not change.
-        x: (B, D), an element like those that follow.
-        state: the state, which each call replaces in place.
-
-    Raises:
-        CannotRecordError: the step contains an operation that has no native counterpart.
-    """
-
-    def __init__(
-        self,
-        run: Callable[[Tensor, State], tuple[Tensor, State]],
-        core: nn.Module,
-        x: Tensor,
-        state: State,
-    ) -> None:
-        native = kernels.native
-        if native is None or x.dtype != torch.float32 or x.device.type != "cpu":
-            raise CannotRecordError("kernels are for float32 on a CPU")
-        if not x.numel() or any(w.dtype != torch.float32 for w in core.parameters()):
-            raise CannotRecordError("there are no numbers, or weights of another type")
-        if any(not w.is_contiguous() or w.is_neg() for w in core.parameters()):
-            raise CannotRecordError("a weight has gaps in memory")
-        with torch.inference_mode(False), torch.no_grad():
-            self._x = torch.zeros_like(x)
-            leaves = [leaf for _, leaf in named_leaves(state)]
-            old = {_memory(leaf) for leaf in leaves}
-            with Recorder([self._x, *leaves]) as recorder:
-                self._y, end = run(self._x, state)
-                ends = [x.clone() if _memory(x) in old else x for _, x in named_leaves(end)]
-            for leaf, new in zip(leaves, ends, strict=True):
-                recorder.copy(leaf, new)
-        self._recorder = recorder
-        self._watches = [
-            native.Watch(
-                part._parameters, [k for k, w in part._parameters.items() if w is not None]
-            )
-            for part in core.modules()
-            if part._parameters
-        ]
-        self._parts = [
-            (part._modules, list(part._modules.values()))
-            for part in core.modules()
-            if part._modules
-        ]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Run one step for x (B, D), and return y."""
-        self._x.copy_(x.detach())
-        self._recorder.program.run()
-        return self._y.clone()
-
-    def changed(self, every: bool) -> bool:
-        """Return whether a weight or a part of the core is another one than when it was recorded.
-
-        Args:
-            every: whether all numbers of the weights are compared, and not only some of them.
-        """
-        if any(list(now.values()) != before for now, before in self._parts):
-            return True
-        return any(watch.changed(every) for watch in self._watches)
 
 
 class Recorder(TorchDispatchMode):
@@ -114,7 +46,7 @@ class Recorder(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         assert kernels.native is not None
         self.program = kernels.native.Program()
-        self._changing = {_memory(x) for x in inputs}
+        self._changing = {memory_of(x) for x in inputs}
         self._alive: list[Any] = []  # no memory may be used twice
         self.masks: dict[int, Tensor] = {}  # for the memory of truth values, 1 where they are true
 
@@ -128,15 +60,15 @@ class Recorder(TorchDispatchMode):
         inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         results = [x for x in tree_leaves(found) if isinstance(x, Tensor)]
         self._alive.append((inputs, results))
-        if not any(_memory(x) in self._changing for x in inputs):
+        if not any(memory_of(x) in self._changing for x in inputs):
             return found
-        places = {_memory(x) for x in inputs}
-        if not results or not all(_memory(x) in places for x in results):  # not a view
+        places = {memory_of(x) for x in inputs}
+        if not results or not all(memory_of(x) in places for x in results):  # not a view
             try:
                 OPERATIONS[str(function)](self, results, *args, **(kwargs or {}))
             except (KeyError, TypeError) as error:  # an unknown operation or argument
                 raise CannotRecordError(str(function)) from error
-            self._changing.update(map(_memory, results))
+            self._changing.update(map(memory_of, results))
         return found
 
     def copy(self, to: Tensor, source: Tensor) -> None:
@@ -208,7 +140,7 @@ class Recorder(TorchDispatchMode):
             call.forward()
         self.program.add_scan(call)
         self._alive.append(alive)
-        self._changing.update((_memory(y), _memory(end)))
+        self._changing.update((memory_of(y), memory_of(end)))
         return y, end
 
     def _dense(self, x: Tensor) -> Tensor:
@@ -239,7 +171,8 @@ def active_recorder() -> Recorder | None:
     return mode if isinstance(mode, Recorder) else None
 
 
-def _memory(x: Tensor) -> int:
+def memory_of(x: Tensor) -> int:
+    """Return the address of the memory of a tensor, which all its views share."""
     return x.untyped_storage().data_ptr()
 
 
@@ -344,16 +277,16 @@ def _copy(to: Recorder, results: list[Tensor], x: Tensor, **_: object) -> None:
 
 def _equal(to: Recorder, results: list[Tensor], x: Tensor, value: float) -> None:
     mask = torch.empty_like(results[0], dtype=torch.float32)
-    to.masks[_memory(results[0])] = mask
+    to.masks[memory_of(results[0])] = mask
     to.elementwise("equal", mask, x, value)
 
 
 def _where(
     to: Recorder, results: list[Tensor], where: Tensor, a: Tensor | float, b: Tensor | float
 ) -> None:
-    if _memory(where) not in to.masks or where.shape != to.masks[_memory(where)].shape:
+    if memory_of(where) not in to.masks or where.shape != to.masks[memory_of(where)].shape:
         raise CannotRecordError("a mask that is not the result of a comparison")
-    to.elementwise("select", results[0], to.masks[_memory(where)], a, b)
+    to.elementwise("select", results[0], to.masks[memory_of(where)], a, b)
 
 
 def _cat(to: Recorder, results: list[Tensor], parts: Sequence[Tensor], dim: int = 0) -> None:

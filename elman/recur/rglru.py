@@ -90,12 +90,11 @@ class RGLRUCell(Cell):
         """Compute one step of the equations at the top of this file."""
         _, h, tail = state
         u = F.linear(x, weights["weight_in"])
-        window = torch.cat([tail, u[:, None].to(tail.dtype)], 1)
-        c = (window * weights["weight_conv"].t()).sum(1) + weights["bias_conv"]
+        (c,), end = convolve(u[None], weights["weight_conv"], weights["bias_conv"], tail)
         a, b = _factors(c, weights)
         h = a * h + b
         y = _write(h, x, weights)
-        return y.to(state[0].dtype), h.to(state[1].dtype), window[:, 1:]
+        return y.to(state[0].dtype), h.to(state[1].dtype), end.to(tail.dtype)
 
     def sequence(
         self,

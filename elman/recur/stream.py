@@ -8,17 +8,18 @@ and the state replaced in place, so that a step costs little more than reading t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from elman import kernels
 from elman.errors import ArgumentError
 from elman.kernels.autograd import resolved
 from elman.kernels.cells import CELLS, Constants, is_separate, sizes
 from elman.recur.blocks import AnyCore
-from elman.recur.record import CannotRecordError, Recorded
+from elman.recur.record import CannotRecordError, Recorder, memory_of
 from elman.recur.stack import Stack
 from elman.state import State, map_state, named_leaves
 
@@ -242,6 +243,73 @@ class Stream:
         self._watch = native.Watch(core._parameters, names)
         self._threads = 2 if sum(p.numel() for p in core.parameters()) > THREADED else 1
         self._layers = stream
+
+
+class Recorded:
+    """A recorded step of a core.
+
+    Args:
+        run: runs a step of the core, given x (B, D) and the state, and returns y and the new state.
+        core: the core, whose weights must not change.
+        x: (B, D), an element like those that follow.
+        state: the state, which each call replaces in place.
+
+    Raises:
+        CannotRecordError: the step contains an operation that has no native counterpart.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Tensor, State], tuple[Tensor, State]],
+        core: nn.Module,
+        x: Tensor,
+        state: State,
+    ) -> None:
+        native = kernels.native
+        if native is None or x.dtype != torch.float32 or x.device.type != "cpu":
+            raise CannotRecordError("kernels are for float32 on a CPU")
+        if not x.numel() or any(w.dtype != torch.float32 for w in core.parameters()):
+            raise CannotRecordError("there are no numbers, or weights of another type")
+        if any(not w.is_contiguous() or w.is_neg() for w in core.parameters()):
+            raise CannotRecordError("a weight has gaps in memory")
+        with torch.inference_mode(False), torch.no_grad():
+            self._x = torch.zeros_like(x)
+            leaves = [leaf for _, leaf in named_leaves(state)]
+            old = {memory_of(leaf) for leaf in leaves}
+            with Recorder([self._x, *leaves]) as recorder:
+                self._y, end = run(self._x, state)
+                ends = [x.clone() if memory_of(x) in old else x for _, x in named_leaves(end)]
+            for leaf, new in zip(leaves, ends, strict=True):
+                recorder.copy(leaf, new)
+        self._recorder = recorder
+        self._watches = [
+            native.Watch(
+                part._parameters, [k for k, w in part._parameters.items() if w is not None]
+            )
+            for part in core.modules()
+            if part._parameters
+        ]
+        self._parts = [
+            (part._modules, list(part._modules.values()))
+            for part in core.modules()
+            if part._modules
+        ]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Run one step for x (B, D), and return y."""
+        self._x.copy_(x.detach())
+        self._recorder.program.run()
+        return self._y.clone()
+
+    def changed(self, every: bool) -> bool:
+        """Return whether a weight or a part of the core is another one than when it was recorded.
+
+        Args:
+            every: whether all numbers of the weights are compared, and not only some of them.
+        """
+        if any(list(now.values()) != before for now, before in self._parts):
+            return True
+        return any(watch.changed(every) for watch in self._watches)
 
 
 def _first_weight(core: AnyCore) -> Tensor:

@@ -15,9 +15,9 @@ from elman import kernels
 from elman.recur.blocks import Blocks
 from elman.recur.cell import Cell, Leaves, Shapes, Weights
 from elman.recur.matrix import step_of
-from elman.recur.record import CannotRecordError, Recorded, Recorder
+from elman.recur.record import CannotRecordError, Recorder
 from elman.recur.stack import Stack
-from elman.recur.stream import Stream
+from elman.recur.stream import Recorded, Stream
 from tests.laws.cores import CAUSAL, INPUT, build
 
 pytestmark = pytest.mark.skipif(kernels.native is None, reason="there are no kernels")
